@@ -1,0 +1,73 @@
+"""The command line, run as a user runs it."""
+
+import json
+import webbrowser
+
+import pytest
+from typer.testing import CliRunner
+
+from sae_widgets import cli
+
+
+@pytest.fixture
+def run():
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(cli.app, list(arguments))
+
+
+def test_help_explains_every_command(run):
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "demo" in result.output
+    assert "steer" in result.output
+
+
+def test_demo_copies_the_notebooks_to_the_folder_named(run, tmp_path):
+    result = run("demo", str(tmp_path / "mine"), "--no-open")
+    assert result.exit_code == 0, result.output
+    notebook = json.loads((tmp_path / "mine" / "quickstart.ipynb").read_text())
+    assert notebook["nbformat"] == 4
+
+
+def test_demo_keeps_a_notebook_that_is_already_there(run, tmp_path):
+    (tmp_path / "quickstart.ipynb").write_text("mine")
+    result = run("demo", str(tmp_path), "--no-open")
+    assert result.exit_code == 0
+    assert "kept" in result.output
+    assert (tmp_path / "quickstart.ipynb").read_text() == "mine"
+
+
+def test_demo_says_so_when_the_folder_cannot_be_made(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run("demo", str(tmp_path / "file" / "inside"), "--no-open")
+    assert result.exit_code == 2
+    assert "Name another folder" in result.output
+
+
+def test_demo_opens_jupyterlab_on_the_quickstart_of_the_folder(run, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(cli.subprocess, "call", lambda command: calls.append(command) or 0)
+    monkeypatch.setattr(webbrowser, "get", lambda: object())
+    assert run("demo", str(tmp_path)).exit_code == 0
+    [command] = calls
+    assert command[1:] == ["-m", "jupyterlab", str(tmp_path / "quickstart.ipynb")]
+
+
+def test_demo_prints_the_address_where_there_is_no_browser(run, tmp_path, monkeypatch):
+    def none() -> object:
+        raise webbrowser.Error("could not locate runnable browser")
+
+    calls = []
+    monkeypatch.setattr(cli.subprocess, "call", lambda command: calls.append(command) or 0)
+    monkeypatch.setattr(webbrowser, "get", none)
+    result = run("demo", str(tmp_path))
+    assert "No browser was found" in result.output
+    assert calls[0][-1] == "--no-browser"
+
+
+def test_demo_says_how_to_install_jupyterlab_where_it_is_missing(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli.util, "find_spec", lambda _: None)
+    result = run("demo", str(tmp_path))
+    assert result.exit_code == 2
+    assert "sae-widgets[lab]" in result.output
+    assert list(tmp_path.iterdir()) == []
