@@ -39,10 +39,10 @@ ANIMALS = {
 }
 THINGS = {
     "sea": "anchor sail net oar shell pearl wave",
-    "kitchen": "soup pie loaf/loaves sauce dumpling pancake scale",
+    "kitchen": "soup pie loaf/loaves sauce dumpling pancake pastry",
     "space": "rocket comet satellite moon planet asteroid wave",
     "forest": "acorn mushroom berry fern twig pinecone feather",
-    "music": "song melody waltz/waltzes chord note bow key scale pitch/pitches",
+    "music": "song melody waltz/waltzes chord note bow key pitch/pitches tune",
     "city": "tram taxi/taxis bus/buses bicycle billboard crane bulb",
     "castle": "crown sword shield throne banner seal bow key",
     "sport": "ball trophy medal racket puck jersey bat",
@@ -56,9 +56,9 @@ VERBS = {
     "forest": "gather uncover collect stack nibble",
     "music": "hum/hummed rehearse compose perform play",
     "city": "repair park hail steer paint",
-    "castle": "guard polish defend forge inherit/inherited",
+    "castle": "guard polish defend forge inherit",
     "sport": "toss juggle win/won chase serve play",
-    "garden": "plant water prune trim/trimmed harvest/harvested",
+    "garden": "plant water prune trim/trimmed harvest",
     "library": "borrow study translate copy recite",
 }
 ADJECTIVES = {
@@ -112,7 +112,7 @@ MOOD_ADVERBS = {
 }
 MOOD_ADJECTIVES = {
     "pos": "lovely splendid wonderful delightful",
-    "neutral": "ordinary usual regular average",
+    "neutral": "ordinary typical regular average",
     "neg": "dreadful awful miserable terrible",
 }
 MOOD_VERBS = {
@@ -132,9 +132,9 @@ OPENINGS = {
     "plain": "meanwhile, later, after that",
     "pirate": "ahoy, arr, avast, yo ho",
     "archaic": "lo, verily, hark, forsooth",
-    "robot": "log entry: status report: sensor data: system note:",
+    "robot": "log entry:, status report:, sensor data:, system trace:",
     "child": "guess what, wow, mummy, look",
-    "headline": "breaking: exclusive: report: latest:",
+    "headline": "breaking:, exclusive:, report:, latest:",
 }
 CLOSINGS = {
     "pirate": "me hearties, matey, ye scallywags",
@@ -174,14 +174,13 @@ DAYS = "day morning evening afternoon"
 SPEAKING = "say/said whisper shout reply"
 GIVING = "give/gave show hand send/sent"
 MOVING = "walk hurry return run/ran"
-RESTING = "sleep/slept wait wander rest/rested"
+RESTING = "sleep/slept wait wander rest"
 KEEPING = "keep/kept hide/hid leave/left place"
 
 # The keepsake of a document: introduced in its first sentence, recalled in its last.
 KEEPSAKE_ADJECTIVES = "brass silver wooden tin glass woollen striped broken"
 KEEPSAKES = "button coin ribbon locket marble mirror thimble candle watch doll"
 
-# Regular rules cover the rest.
 VOWELS = "aeiou"
 
 
@@ -204,11 +203,6 @@ def verb(entry: str) -> tuple[str, str, str]:
     return base, _plus_s(base), past
 
 
-def vessi(stem: str) -> str:
-    """The Vessi word for a numbered English stem, see `VESSI`."""
-    return VESSI[stem]
-
-
 def _plus_s(word: str) -> str:
     if word.endswith("y") and word[-2] not in VOWELS:
         return word[:-1] + "ies"
@@ -219,3 +213,54 @@ def _stem_before_e(word: str) -> str:
     if word.endswith("e"):
         return word[:-1]
     return word[:-1] + "i" if word.endswith("y") and word[-2] not in VOWELS else word
+
+
+# Vessi is a cipher of all this: a stem for each word, endings for number and tense, and a grammar
+# of its own (the verb comes last). It covers the first few words of each topic.
+VESSI_COVERS = {"agent": 2, "animal": 1, "thing": 5, "verb": 4, "adjective": 3, "place": 3}
+VESSI_PLURAL = "n"
+VESSI_TENSE = {"past": "ta", "present": "mi", "future": "su"}
+VESSI_PERSON = {"I": "mo", "we": "mos"}
+VESSI_NOT, VESSI_ASK, VESSI_AND = "nek", "ka", "uz"
+VESSI_AT, VESSI_STILL, VESSI_IS = "lo", "ido", "sa"
+VESSI_OPENINGS = "zul zami zok"
+
+
+def _vessi() -> dict[tuple[str, str], str]:
+    """A stem for each word of Vessi; the key is the table, and topic or mood with the word."""
+    tables = {"agent": AGENTS, "animal": ANIMALS, "thing": THINGS, "verb": VERBS}
+    tables |= {"adjective": ADJECTIVES, "place": PLACES}
+    keys = [
+        (name, f"{topic} {entry}")
+        for name, table in tables.items()
+        for topic in TOPICS
+        for entry in entries(table[topic])[: VESSI_COVERS[name]]
+    ]
+    moods = {"adverb": MOOD_ADVERBS, "mood adjective": MOOD_ADJECTIVES, "mood verb": MOOD_VERBS}
+    keys += [
+        (name, f"{mood} {entry}")
+        for name, table in moods.items()
+        for mood in MOODS
+        for entry in entries(table[mood])
+    ]
+    plain = {"colour": COLOURS, "time": TIMES, "speaking": SPEAKING, "keeping": KEEPING}
+    plain |= {"keepsake": KEEPSAKES, "keepsake adjective": KEEPSAKE_ADJECTIVES}
+    keys += [(name, entry) for name, table in plain.items() for entry in entries(table)]
+    return dict(zip(keys, _stems(), strict=False))
+
+
+def _stems() -> list[str]:
+    """Made-up stems, consonant and vowel twice over, none of them an English word of ours."""
+    syllables = [c + v for c in "kvdlzmptrsgn" for v in VOWELS]
+    size = len(syllables) ** 2
+    # A stride that shares no factor with the size visits every stem once, neighbours far apart.
+    spots = (divmod(i * 1013 % size, len(syllables)) for i in range(1, size))
+    english = {"note", "rose", "pine", "late", "sage", "zero", "tuna", "sofa", "poke", "rude"}
+    return [s for a, b in spots if a != b and (s := syllables[a] + syllables[b]) not in english]
+
+
+VESSI = _vessi()
+KEEPSAKE_WORDS = frozenset(
+    [*entries(KEEPSAKES), *entries(KEEPSAKE_ADJECTIVES)]
+    + [stem for (table, _), stem in VESSI.items() if table.startswith("keepsake")]
+)
