@@ -1,0 +1,388 @@
+"""The language model: loading it, its hook points, its lock, one forward pass after another.
+
+This is the only file that knows TransformerLens. It takes a TransformerBridge (TransformerLens 3.9
+and 4) and the HookedTransformer of TransformerLens 3; everything else sees the `Model` protocol.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What sae_widgets needs of a language model; a TransformerBridge has it."""
+
+    cfg: Any
+    tokenizer: Any
+    hook_dict: Any
+    embed: Any
+    unembed: Any
+    blocks: Any
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+HookFunction = Callable[[Tensor], Tensor | None]
+"""Sees the activation at a hook point; returns what replaces it, or None."""
+
+
+def load_model(source: Any, tokenizer: Any = None, device: str | torch.device | None = None) -> Any:
+    """Make a TransformerBridge from a hub name, a local folder or a Hugging Face model object.
+
+    A model object needs its `tokenizer` beside it. The weights are held in float32.
+    """
+    from transformer_lens.model_bridge import TransformerBridge  # takes seconds: only when needed
+
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, nn.Module):
+        if tokenizer is None:
+            raise ValueError(
+                "a model object does not know its tokenizer; pass it too: "
+                "load_model(model, tokenizer)"
+            )
+        name = str(getattr(source.config, "_name_or_path", "") or type(source).__name__)
+        bridge = TransformerBridge.boot_transformers(
+            name, hf_model=source.eval(), tokenizer=tokenizer, device=device
+        )
+    else:
+        name = os.fspath(source)
+        if isinstance(source, Path) and not source.is_dir():
+            raise FileNotFoundError(f"there is no model folder {name!r}")
+        bridge = TransformerBridge.boot_transformers(name, tokenizer=tokenizer, device=device)
+    bridge.eval()
+    return bridge
+
+
+# Facts about a model
+
+
+def check_hook(model: Model, hook: str) -> None:
+    """Raise if `model` has no hook point of this name."""
+    if hook in model.hook_dict:
+        return
+    nearest = difflib.get_close_matches(hook, model.hook_dict, n=3, cutoff=0.4)
+    raise ValueError(
+        f"this model has no hook point {hook!r}. "
+        f"Nearest names: {', '.join(nearest) or 'none'}. "
+        "List them all with `list(model.hook_dict)`."
+    )
+
+
+def check_inference(model: Model) -> None:
+    """Raise if the model is in training mode."""
+    if _network(model).training:
+        raise ValueError(
+            "the model is in training mode, where dropout would make every pass different; "
+            "call model.eval() first"
+        )
+
+
+def device_of(model: Model) -> torch.device:
+    """Where the model computes."""
+    return next(iter(_network(model).parameters())).device
+
+
+def context_length(model: Model) -> int:
+    """The most tokens the model can read at once."""
+    return int(model.cfg.n_ctx)
+
+
+def vocabulary_size(model: Model) -> int:
+    """How many logits the model gives."""
+    return int(model.cfg.d_vocab)
+
+
+def end_of_text(model: Model) -> frozenset[int]:
+    """The ids after which a text is over."""
+    config = getattr(_network(model), "generation_config", None)
+    ends = getattr(config, "eos_token_id", None)
+    found = set(ends) if isinstance(ends, list | tuple) else {ends}
+    found.add(getattr(model.tokenizer, "eos_token_id", None))
+    return frozenset(token for token in found if token is not None)
+
+
+def identity(model: Model) -> dict[str, str]:
+    """Which model this is, so that a run can say what it came from and be repeated.
+
+    `weights` is a fingerprint of a sample of every tensor, which takes milliseconds at any size.
+    """
+    digest = hashlib.sha256()
+    parameters = dict(_network(model).named_parameters())
+    for name, tensor in parameters.items():
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 64)].float().cpu()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(sample.numpy().tobytes())
+    return {
+        "name": str(model.cfg.model_name),
+        "weights": digest.hexdigest()[:16],
+        "dtype": str(next(iter(parameters.values())).dtype).removeprefix("torch."),
+        "transformer_lens": version("transformer-lens"),
+    }
+
+
+# The lock
+
+_locks: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
+_locks_guard = threading.Lock()
+
+
+def lock(model: Model) -> Any:
+    """The model's re-entrant lock. Hooks change the model, so whoever runs it holds this.
+
+    Two bridges around one network share it.
+    """
+    with _locks_guard:
+        return _locks.setdefault(_network(model), threading.RLock())
+
+
+# Hooks
+
+
+@contextmanager
+def attached(model: Model, hooks: Mapping[str, HookFunction]) -> Iterator[None]:
+    """Attach one function to each of these hook points while the block runs.
+
+    `model.hooks(...)` does this too, but rebuilds a table of all hook names every time, which at
+    one forward pass a token is a good part of what a small model's generation costs.
+    """
+    added: list[tuple[Any, Any]] = []
+    try:
+        for name, function in hooks.items():
+            point = _hook_point(model, name)
+            point.add_hook(_as_hook(function), dir="fwd")
+            added.append((point, point.fwd_hooks[-1]))
+        yield
+    finally:
+        for point, handle in reversed(added):
+            handle.hook.remove()
+            point.fwd_hooks[:] = [other for other in point.fwd_hooks if other is not handle]
+
+
+@contextmanager
+def watched(
+    model: Model, see: Callable[[Int[Tensor, "row position"], int], None]
+) -> Iterator[None]:
+    """Call `see(ids, past)` at the start of every forward pass that anybody makes in the block.
+
+    A hook sees activations only; this is how the ids of the running pass reach it. `past` is the
+    number of earlier positions that a key-value cache stands for. It is known once the first
+    transformer block starts, so hooks on the embeddings come too early for it.
+    """
+    current: list[Tensor] = []
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        current[:] = [found]
+        see(found, 0)
+
+    def count(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if current:
+            see(current[0], _cached(*args, *kwargs.values()))
+
+    handles = [
+        model.embed.register_forward_pre_hook(keep, with_kwargs=True),
+        model.blocks[0].register_forward_pre_hook(count, with_kwargs=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class StopForward(Exception):
+    """Raised by a hook that has seen what it wanted; the rest of the pass is not needed."""
+
+
+def activations(
+    model: Model, ids: Int[Tensor, "row position"], hook: str
+) -> Float[Tensor, "row position ..."]:
+    """The activations at `hook`. The layers above it are not run."""
+    check_hook(model, hook)
+    seen: list[Tensor] = []
+
+    def stop(activation: Tensor) -> None:
+        seen.append(activation)
+        raise StopForward
+
+    with lock(model), torch.inference_mode():
+        try:
+            with attached(model, {hook: stop}):
+                Stream(model).advance(ids)
+        except StopForward:
+            return seen[0]
+    raise RuntimeError(silent_hook(hook))
+
+
+def silent_hook(hook: str) -> str:
+    """What to say when a hook point exists but never ran."""
+    return (
+        f"the hook point {hook!r} exists but did not run in this forward pass, so nothing can be "
+        "read or edited there. Some need a setting of TransformerLens first (hook_result: "
+        "model.set_use_attn_result(True)); blocks.N.hook_resid_post always runs"
+    )
+
+
+# Forward passes
+
+
+class Stream:
+    """A text that the model reads piece by piece, keeping what it needs to go on.
+
+    `advance` gives the logits after the newest token. With a key-value cache each token passes
+    through the model once; a model without one reads everything again, with the same result.
+    """
+
+    def __init__(self, model: Model, *, cache: bool = True) -> None:
+        self._model = model
+        self._network = _network(model)
+        self._wants_cache = cache
+        self._cache: Any = None
+        self._read: Tensor | None = None
+        self._options: dict[str, Any] = {}
+        self._step = self._choose()
+
+    @property
+    def rereads(self) -> bool:
+        """Each pass goes over the whole text again."""
+        return self._step == self._whole
+
+    def advance(self, ids: Int[Tensor, "row new"]) -> Float[Tensor, "row d_vocab"]:
+        """Read `ids`; return the logits for the token after them."""
+        return self._step(ids.to(device_of(self._model)))
+
+    def _choose(self) -> Callable[[Tensor], Tensor]:
+        if self._network is self._model:  # HookedTransformer
+            return self._hooked if self._wants_cache else self._whole
+        parameters = inspect.signature(self._network.forward).parameters
+        if "logits_to_keep" in parameters:  # logits of a long prompt are mostly not looked at
+            self._options["logits_to_keep"] = 1
+        if self._wants_cache and "past_key_values" in parameters:
+            return self._hugging_face
+        return self._whole
+
+    def _hugging_face(self, ids: Tensor) -> Tensor:
+        # The network below the bridge: it fires the bridge's hooks and skips the bridge's own
+        # bookkeeping, which at one token a pass costs as much as a small model.
+        output = self._network(
+            input_ids=ids, past_key_values=self._cache, use_cache=True, **self._options
+        )
+        self._cache = output.past_key_values
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def _hooked(self, ids: Tensor) -> Tensor:
+        from transformer_lens import TransformerLensKeyValueCache
+
+        if self._cache is None:
+            self._cache = TransformerLensKeyValueCache.init_cache(
+                self._model.cfg, ids.device, ids.shape[0]
+            )
+        logits: Tensor = self._model(ids, past_kv_cache=self._cache)[:, -1]
+        return logits
+
+    def _whole(self, ids: Tensor) -> Tensor:
+        self._read = ids if self._read is None else torch.cat([self._read, ids], dim=1)
+        if self._network is self._model:
+            output = self._model(self._read)
+        else:
+            output = self._network(input_ids=self._read, **self._options)
+        logits: Tensor = getattr(output, "logits", output)[:, -1]
+        return logits
+
+
+# Directions
+
+
+def logits(model: Model, directions: Float[Tensor, "n d"], hook: str) -> Float[Tensor, "n d_vocab"]:
+    """How much each direction at `hook`, written into the residual stream, promotes each token.
+
+    W_U · norm(direction), with the model's final norm and without what the norm and the
+    unembedding add to any input whatever (their biases).
+    """
+    directions = _in_residual_stream(model, directions.to(device_of(model)), hook)
+    inputs = torch.cat([directions, torch.zeros_like(directions[:1])])
+    norm = getattr(model, "ln_final", None)
+    with lock(model), torch.inference_mode():
+        inputs = inputs.to(next(iter(_network(model).parameters())).dtype)[None]
+        found: Tensor = model.unembed(inputs if norm is None else norm(inputs))[0].float()
+    return found[:-1] - found[-1:]
+
+
+def _in_residual_stream(model: Model, directions: Tensor, hook: str) -> Tensor:
+    if hook.endswith("hook_z"):
+        # What the heads hand over before the output matrix, which writes it into the stream.
+        W_O = model.blocks[int(hook.split(".")[1])].attn.W_O.detach()  # [head, d_head, d_model]
+        directions = directions.to(W_O) @ W_O.reshape(-1, W_O.shape[-1])
+    if directions.shape[-1] != model.cfg.d_model:
+        raise ValueError(
+            f"directions at {hook!r} have {directions.shape[-1]} entries and do not live in the "
+            f"residual stream of {model.cfg.d_model}, so no token can be read from them"
+        )
+    return directions
+
+
+# Helpers
+
+
+def _network(model: Model) -> nn.Module:
+    """The network that computes: inside a bridge, or the HookedTransformer itself."""
+    network: Any = getattr(model, "original_model", model)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def _hook_point(model: Model, name: str) -> Any:
+    points = _points.setdefault(_network(model), {})
+    if name not in points:
+        check_hook(model, name)
+        points[name] = model.hook_dict[name]
+    return points[name]
+
+
+_points: weakref.WeakKeyDictionary[nn.Module, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def _as_hook(function: HookFunction) -> Callable[..., Tensor | None]:
+    def hook(activation: Tensor, hook: Any) -> Tensor | None:  # noqa: ARG001
+        return function(activation)
+
+    return hook
+
+
+def _cached(*arguments: Any) -> int:
+    """How many positions the key-value cache among a block's arguments holds."""
+    for argument in arguments:
+        if hasattr(argument, "get_seq_length"):  # Hugging Face
+            return int(argument.get_seq_length())
+        if hasattr(argument, "past_keys"):  # HookedTransformer
+            return int(argument.past_keys.shape[1])
+    return 0
+
+
+def check_tokens(model: Model, ids: Sequence[int]) -> None:
+    """Raise if some id is none of the model's."""
+    size = vocabulary_size(model)
+    wrong = [token for token in ids if not 0 <= token < size]
+    if wrong:
+        raise ValueError(
+            f"token id {wrong[0]} is outside the model's vocabulary of {size}; "
+            "was the text encoded by another model's tokenizer?"
+        )
