@@ -1,0 +1,53 @@
+"""The logit lens: which next tokens a direction promotes and which it suppresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sae_widgets.model import Model, logits
+from sae_widgets.sae import SAE
+from sae_widgets.tokens import special_ids
+
+
+@dataclass(frozen=True)
+class Lens:
+    """The tokens that a direction moves most, each as (id, logit), the farthest moved first."""
+
+    likely: tuple[tuple[int, float], ...]
+    unlikely: tuple[tuple[int, float], ...]
+
+
+def logit_lens(model: Model, sae: SAE, features: Sequence[int], n: int = 8) -> list[Lens]:
+    """The `n` tokens that each of `features` promotes most and suppresses most.
+
+    This is the direct path from the feature's direction to the output, past all later layers, and
+    for a direction at length one: only the order and the proportions of the logits mean something.
+    Special tokens are left out.
+    """
+    for feature in features:
+        sae.check_feature(feature)
+    with torch.inference_mode():
+        moved = logits(model, sae.W_dec[list(features)], sae.hook)
+    moved = moved[:, : _real_tokens(model, moved.shape[1])]
+    marks = torch.zeros(moved.shape[1], dtype=torch.bool, device=moved.device)
+    marks[[token for token in special_ids(model.tokenizer) if token < moved.shape[1]]] = True
+    n = min(n, int((~marks).sum()))
+    lenses = []
+    for row in moved:
+        top = row.masked_fill(marks, -torch.inf).topk(n)
+        bottom = row.masked_fill(marks, torch.inf).topk(n, largest=False)
+        lenses.append(Lens(likely=_pairs(top), unlikely=_pairs(bottom)))
+    return lenses
+
+
+def _pairs(top: Any) -> tuple[tuple[int, float], ...]:
+    return tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
+
+def _real_tokens(model: Model, size: int) -> int:
+    """Vocabularies are often padded to a round number with rows that are no token."""
+    return size if model.tokenizer is None else min(size, len(model.tokenizer))

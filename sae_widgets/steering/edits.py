@@ -1,0 +1,206 @@
+"""Edits: frozen records that say how to change a model's activations, and where.
+
+With h the activation, d the feature's direction and f its value on the unedited h:
+
+    Add(7, s)     h + s·d         push along the direction
+    Set(7, v)     h + (v − f)·d   make the value v; what the SAE does not explain stays
+    Scale(7, s)   h + (s − 1)f·d  stronger or weaker, only where it fires
+    Ablate(7)     h − f·d         as if it did not fire
+
+A vector may stand in a feature's place. `Add` then adds that very vector; the other three take f
+as h's length along it, and d as the vector at length one.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+Unit = Literal["peak", "norm", "raw"]
+"""What a strength counts: the feature's peak, the mean activation norm at the hook, or itself."""
+Where = Literal["all", "prompt", "generated"]
+"""At which positions an edit acts. Special tokens are never edited."""
+
+UNITS = ("peak", "norm", "raw")
+WHERE: tuple[Where, ...] = ("all", "prompt", "generated")
+
+
+@dataclass(frozen=True, repr=False)
+class Edit:
+    """What all edits have in common. `target` is a feature's number or a vector of `d_model`.
+
+    hook: where a vector acts; None for the SAE's hook. sae: the name of the SAE whose feature is
+    meant; None for the first. on: an edit that is off does nothing and keeps its place in a list.
+    """
+
+    target: int | tuple[float, ...]
+    where: Where = field(default="all", kw_only=True)
+    hook: str | None = field(default=None, kw_only=True)
+    sae: str | None = field(default=None, kw_only=True)
+    on: bool = field(default=True, kw_only=True)
+
+    op: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", _target(self.target))
+        if self.feature is not None and self.hook is not None:
+            raise ValueError(
+                f"feature {self.feature} belongs to its SAE's hook; only a vector takes hook=, "
+                f"got {self.hook!r}"
+            )
+        _check_choice("where", self.where, WHERE)
+
+    @property
+    def feature(self) -> int | None:
+        """The feature's number; None for a vector."""
+        return self.target if isinstance(self.target, int) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The edit as plain values; `edit_from_json` reads them back."""
+        rest = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        target = rest.pop("target")
+        if rest["hook"] is None:
+            del rest["hook"]
+        named = {"feature": target} if isinstance(target, int) else {"vector": list(target)}
+        return {"op": self.op, **named, **rest}
+
+    def __repr__(self) -> str:
+        parts = [_short(self.target)]
+        for entry in sorted(fields(self)[1:], key=lambda entry: bool(entry.kw_only)):
+            value = getattr(self, entry.name)
+            if not entry.kw_only:
+                parts.append(repr(value))
+            elif value != entry.default:
+                parts.append(f"{entry.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Add(Edit):
+    """Push along the direction by `strength`; a negative one pushes away."""
+
+    strength: float
+    unit: Unit = field(default="peak", kw_only=True)
+    op: ClassVar[str] = "add"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_strength(self)
+        _check_unit(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Set(Edit):
+    """Make the feature's value `strength`, whatever it is."""
+
+    strength: float
+    unit: Unit = field(default="peak", kw_only=True)
+    op: ClassVar[str] = "set"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_strength(self)
+        _check_unit(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Scale(Edit):
+    """Multiply the feature's value by `strength`, a bare factor: 2 doubles it, 0 ablates it."""
+
+    strength: float
+    op: ClassVar[str] = "scale"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_strength(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Ablate(Edit):
+    """Take the feature's own contribution away."""
+
+    op: ClassVar[str] = "ablate"
+
+
+AnyEdit = Add | Set | Scale | Ablate
+OPERATIONS: dict[str, type[AnyEdit]] = {kind.op: kind for kind in (Add, Set, Scale, Ablate)}
+
+
+def edit_from_json(record: Mapping[str, Any]) -> AnyEdit:
+    """The edit that `to_json` wrote. A unit beside an operation that has none is ignored."""
+    kind = OPERATIONS.get(record.get("op", ""))
+    if kind is None:
+        raise ValueError(
+            f"an edit's op is one of {', '.join(OPERATIONS)}; got {record.get('op')!r}"
+        )
+    wanted = {entry.name for entry in fields(kind)} - {"target"}
+    rest = {name: value for name, value in record.items() if name in wanted}
+    known = {"op", "feature", "vector", "strength", "unit", *wanted}
+    if unknown := set(record) - known:
+        raise ValueError(f"an edit has no {sorted(unknown)[0]!r}; it has {sorted(known)}")
+    if ("feature" in record) == ("vector" in record):
+        raise ValueError("an edit names either a feature or a vector")
+    if "strength" in wanted and "strength" not in rest:
+        raise ValueError(f"an edit of op {kind.op!r} needs a strength")
+    return kind(record["feature"] if "feature" in record else record["vector"], **rest)
+
+
+# Checks
+
+
+def _target(target: Any) -> int | tuple[float, ...]:
+    """A feature's number, or a vector's entries as exact Python floats."""
+    if hasattr(target, "tolist"):  # a tensor or an array; one number in it is a number
+        target = target.tolist()
+    if isinstance(target, list | tuple):
+        vector = tuple(float(entry) for entry in target)
+        if not vector or not all(map(math.isfinite, vector)) or not any(vector):
+            raise ValueError(
+                f"a vector to steer with needs finite entries, not all zero; got {_short(vector)}"
+            )
+        return vector
+    try:
+        if isinstance(target, bool):
+            raise TypeError
+        feature = operator.index(target)
+    except TypeError:
+        raise TypeError(
+            f"an edit's target is a feature's number or a vector of d_model; got {target!r}"
+        ) from None
+    if feature < 0:
+        raise ValueError(f"features are numbered from 0; got {feature}")
+    return feature
+
+
+def _check_strength(edit: Add | Set | Scale) -> None:
+    if isinstance(edit.strength, bool) or not hasattr(edit.strength, "__float__"):
+        raise TypeError(f"a strength is a number; got {edit.strength!r}")
+    strength = float(edit.strength)
+    if not math.isfinite(strength):
+        raise ValueError(f"a strength must be finite; got {strength}")
+    object.__setattr__(edit, "strength", strength)
+
+
+def _check_unit(edit: Add | Set) -> None:
+    _check_choice("unit", edit.unit, UNITS)
+    if edit.feature is None and edit.unit == "peak":
+        raise ValueError(
+            "a vector has no peak; give its strength in unit='norm' (× the mean activation norm) "
+            "or unit='raw'"
+        )
+
+
+def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is one of {', '.join(map(repr, known))}; got {value!r}")
+
+
+def _short(target: int | tuple[float, ...]) -> str:
+    if isinstance(target, int):
+        return str(target)
+    if len(target) <= 8:
+        return str(list(target))
+    return f"[{', '.join(map(str, target[:3]))}, … {len(target)} numbers]"

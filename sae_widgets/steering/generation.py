@@ -1,0 +1,295 @@
+"""Generation under edits: arms side by side, with the same random numbers.
+
+The arms (unsteered, steered, controls) are the rows of one batch, and each step draws one vector
+of Gumbel noise for all of them, so a difference between rows is the edit and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_widgets.model import (
+    Model,
+    Stream,
+    attached,
+    check_tokens,
+    context_length,
+    device_of,
+    end_of_text,
+    identity,
+    lock,
+    silent_hook,
+)
+from sae_widgets.sae import SAE
+from sae_widgets.steering.edits import AnyEdit, edit_from_json
+from sae_widgets.steering.hooks import Passes, SAEs, by_name, compile_arms
+from sae_widgets.tokens import Spelling
+
+Stopped = Literal["length", "end", "context", "stopped"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to run the model: a list of edits with a name. No edits: the model as it is."""
+
+    name: str
+    edits: tuple[AnyEdit, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edits", tuple(self.edits))
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """What generation under some arms produced, with everything needed to repeat it."""
+
+    ids: tuple[int, ...]
+    """The prompt."""
+    arms: tuple[Arm, ...]
+    tokens: tuple[tuple[int, ...], ...]
+    """What each arm wrote; an end-of-text token that ended it is the last."""
+    logprob: tuple[tuple[float, ...], ...]
+    """Of each of these tokens in nats, under the arm's own distribution at temperature 1."""
+    seed: int
+    temperature: float
+    max_new_tokens: int
+    stopped: Stopped
+    """Why it ended: as long as asked; every arm at its end; the context is full; stopped."""
+    prefill: int
+    """Times each hook ran on the prompt: 1."""
+    steps: int
+    """Times each hook ran on generated tokens, one token at a time."""
+    ratio: tuple[float, ...]
+    """For each arm the mean ‖change‖ / ‖activation‖ over the positions that it changed."""
+    positions: tuple[tuple[int, int], ...]
+    """For each arm at how many positions it changed an activation: of the prompt, and after it."""
+    prompt: str
+    texts: tuple[str, ...]
+    """What each arm wrote, as text."""
+    model: Mapping[str, str]
+    saes: tuple[Mapping[str, str], ...]
+    seconds: float = field(compare=False)
+
+    @property
+    def fork(self) -> int | None:
+        """The first generated position at which the first two arms differ."""
+        if len(self.tokens) < 2 or self.tokens[0] == self.tokens[1]:
+            return None
+        one, two = self.tokens[:2]
+        pairs = enumerate(zip(one, two, strict=False))
+        return next((i for i, (a, b) in pairs if a != b), min(len(one), len(two)))
+
+    @property
+    def hook_calls(self) -> dict[str, int]:
+        """How often each hook ran on the prompt and on generated tokens."""
+        return {"prefill": self.prefill, "steps": self.steps}
+
+    def text(self, arm: int | str) -> str:
+        """What `arm`, given by place or by name, wrote."""
+        if isinstance(arm, int):
+            return self.texts[arm]
+        names = [each.name for each in self.arms]
+        if arm not in names:
+            raise ValueError(f"this run has no arm {arm!r}; it has {', '.join(names)}")
+        return self.texts[names.index(arm)]
+
+    def nll(self, arm: int) -> float:
+        """Mean negative log-likelihood of what `arm` wrote, in nats a token."""
+        found = self.logprob[arm]
+        return -sum(found) / len(found) if found else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as plain values; `Run.from_json` reads them back."""
+        record = asdict(self)
+        record["arms"] = [
+            {"name": arm.name, "edits": [edit.to_json() for edit in arm.edits]} for arm in self.arms
+        ]
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Run:
+        """The run that `to_json` wrote, also after a way through JSON text."""
+        arms = tuple(
+            Arm(arm["name"], tuple(edit_from_json(edit) for edit in arm["edits"]))
+            for arm in record["arms"]
+        )
+        nested = ("tokens", "logprob", "positions")
+        rows = {name: tuple(map(tuple, record[name])) for name in nested}
+        flat = {name: tuple(record[name]) for name in ("ids", "ratio", "texts", "saes")}
+        return cls(**{**record, **rows, **flat, "arms": arms})
+
+    def __repr__(self) -> str:
+        """The texts, for people. The seconds are left out: they differ from time to time."""
+        manner = f"temperature {self.temperature:g}" if self.temperature else "greedy"
+        wide = max(len(arm.name) for arm in self.arms)
+        lines = [
+            f"  {arm.name:{wide}}  {text!r}"
+            for arm, text in zip(self.arms, self.texts, strict=True)
+        ]
+        head = f"Run({self.prompt!r}, {self.max_new_tokens} tokens, {manner}, seed {self.seed})"
+        return "\n".join([head, *lines])
+
+
+class Stop(Exception):
+    """Raised by `check` to end a run and keep what it has written so far."""
+
+
+def generate(
+    model: Model,
+    sae: SAEs,
+    ids: Sequence[int],
+    arms: Sequence[Arm],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    check: Callable[[], None] = lambda: None,
+    on_step: Callable[[list[int | None]], None] = lambda _: None,
+    cache: bool = True,
+) -> Run:
+    """Let the model continue `ids` under each of `arms` at once.
+
+    temperature 0 is greedy. `check` is called before every step: `Stop` from it ends the run, any
+    other exception passes through. `on_step` is told each arm's new token, None for one that has
+    ended. The model is locked for one forward pass at a time and left without hooks between them.
+    """
+    started = time.perf_counter()
+    ids = list(ids)
+    _check(model, ids, arms, max_new_tokens, temperature)
+    changes = compile_arms(model, sae, [arm.edits for arm in arms])
+    ends = end_of_text(model)
+    choose = _Chooser(temperature, seed)
+    room = context_length(model) - len(ids)
+    tokens: list[list[int]] = [[] for _ in arms]
+    logprob: list[list[float]] = [[] for _ in arms]
+    open_rows = set(range(len(arms)))
+    stopped: Stopped = "length" if max_new_tokens <= room else "context"
+    passes = Passes(model)
+    functions = {hook: change.during(passes, measure=True) for hook, change in changes.items()}
+    with torch.inference_mode():
+        stream = Stream(model, cache=cache)
+        text = new = torch.tensor([ids] * len(arms), device=device_of(model))
+        for step in range(min(max_new_tokens, room)):
+            try:
+                check()
+            except Stop:
+                stopped = "stopped"
+                break
+            text = new if step == 0 or not stream.rereads else torch.cat([text, new], dim=1)
+            past = len(ids) + step - text.shape[1] if step else 0
+            passes.begin(text, past=past, prompt=len(ids), fresh=new.shape[1])
+            with lock(model), attached(model, functions):
+                logits = stream.advance(new).float()
+            for hook, change in changes.items():
+                if change.calls != step + 1:
+                    raise RuntimeError(silent_hook(hook))
+            chosen, found = choose(logits)
+            new = chosen[:, None]
+            row_tokens, row_logprob = chosen.tolist(), found.tolist()
+            if any(map(math.isnan, row_logprob)):
+                raise FloatingPointError(
+                    "the model's output is not a number: an edit drove the activations beyond "
+                    "what it can compute with; use a smaller strength"
+                )
+            told: list[int | None] = [None] * len(arms)
+            for row in sorted(open_rows):
+                told[row] = row_tokens[row]
+                tokens[row].append(row_tokens[row])
+                logprob[row].append(row_logprob[row])
+                if row_tokens[row] in ends:
+                    open_rows.discard(row)
+            on_step(told)
+            if not open_rows:
+                stopped = "end"
+                break
+    return Run(
+        ids=tuple(ids),
+        arms=tuple(arms),
+        tokens=tuple(map(tuple, tokens)),
+        logprob=tuple(map(tuple, logprob)),
+        seed=seed,
+        temperature=float(temperature),
+        max_new_tokens=max_new_tokens,
+        stopped=stopped,
+        prefill=min(1, passes.count),
+        steps=max(0, passes.count - 1),
+        ratio=_each_arm([change.ratio for change in changes.values()], len(arms)),
+        positions=_each_arm([change.positions for change in changes.values()], len(arms), (0, 0)),
+        prompt=_text(model, ids),
+        texts=tuple(_text(model, written, ids) for written in tokens),
+        model=identity(model),
+        saes=tuple(_identity_of_sae(each) for each in by_name(sae).values()),
+        seconds=time.perf_counter() - started,
+    )
+
+
+class _Chooser:
+    """Picks each row's next token: the likeliest, or a sample by the Gumbel trick.
+
+    Adding Gumbel noise to the logits and taking the largest samples from their softmax. The noise
+    is one vector a step for all rows, so a further arm never changes what the others write.
+    """
+
+    def __init__(self, temperature: float, seed: int) -> None:
+        self._temperature = temperature
+        self._random = torch.Generator().manual_seed(seed)
+
+    def __call__(
+        self, logits: Float[Tensor, "row d_vocab"]
+    ) -> tuple[Tensor, Float[Tensor, " row"]]:
+        score = logits
+        if self._temperature > 0:
+            exponential = torch.empty(logits.shape[-1]).exponential_(generator=self._random)
+            score = logits / self._temperature - exponential.log().to(logits.device)
+        chosen = score.argmax(-1)
+        logprob = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+        return chosen, logprob
+
+
+def _check(
+    model: Model, ids: list[int], arms: Sequence[Arm], max_new_tokens: int, temperature: float
+) -> None:
+    if not ids:
+        raise ValueError(
+            "the prompt is empty and this model's tokenizer has no beginning-of-text token to "
+            "start from; type at least one character"
+        )
+    if not arms:
+        raise ValueError("a run needs at least one arm; Arm('base') is the model as it is")
+    if max_new_tokens < 1:
+        raise ValueError(f"a run writes at least one token; got max_new_tokens={max_new_tokens}")
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise ValueError(f"a temperature is 0 (greedy) or more, and finite; got {temperature}")
+    check_tokens(model, ids)
+    limit = context_length(model)
+    if len(ids) >= limit:
+        raise ValueError(
+            f"the prompt has {len(ids)} tokens and this model reads at most {limit} at once, so "
+            f"there is no room to write; {limit - 1} tokens of prompt fit, {len(ids) - limit + 1} "
+            "too many were given"
+        )
+
+
+def _each_arm(hooks: list[list[Any]], arms: int, none: Any = 0.0) -> tuple[Any, ...]:
+    """For each arm the largest over the hook points that its edits touch."""
+    return tuple(max((hook[row] for hook in hooks), default=none) for row in range(arms))
+
+
+def _text(model: Model, ids: Sequence[int], before: Sequence[int] = ()) -> str:
+    """`ids` as text, where they stand: after `before`."""
+    if model.tokenizer is None:
+        return ""
+    spelling = Spelling(model.tokenizer, before)
+    return "".join(spelling.add(token).text for token in ids) + spelling.rest()
+
+
+def _identity_of_sae(sae: SAE) -> dict[str, str]:
+    return {"name": sae.name, "hook": sae.hook, "width": str(sae.d_sae)}
