@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sae_widgets.demo import lexicon
-from sae_widgets.demo.grammar import EMPTY, Choice, Leaf, Node, Sequence, Slot, by, pick, weigh
+from sae_widgets.demo.grammar import (
+    EMPTY,
+    Choice,
+    Leaf,
+    Node,
+    Sequence,
+    Slot,
+    Weight,
+    by,
+    pick,
+    weigh,
+)
 from sae_widgets.demo.lexicon import MOODS, TOPICS, entries
 
 FUNCTION = {
@@ -146,7 +157,7 @@ def _unless_headline(article: str) -> Node:
 
 
 DETERMINER = [_determiner(number) for number in (0, 1)]
-THE, A = _unless_headline("the"), _unless_headline("a")
+THE, A, SOME = (_unless_headline(article) for article in ("the", "a", "some"))
 ADJECTIVE = pick((0.5, EMPTY), (0.27, TOPIC_ADJECTIVE), (0.13, COLOUR), (0.1, REGISTER_ADJECTIVE))
 MOODY = pick((0.7, MOOD_ADJECTIVE), (0.3, phrase("M T", M=MOOD_ADJECTIVE, T=TOPIC_ADJECTIVE)))
 
@@ -354,7 +365,7 @@ WORLD: dict[str, Node] = {
 }  # fmt: skip
 
 
-def _lines(frames: dict[str, Node], *lines: tuple[float, str]) -> Node:
+def _lines(frames: dict[str, Node], *lines: tuple[Weight, str]) -> Node:
     return pick(*((weight, phrase(line, **frames)) for weight, line in lines))
 
 
@@ -388,7 +399,7 @@ def _subject_clause(agreement: str) -> Node:
 
 def _other_clause() -> Node:
     """Clauses whose subject is a thing, an animal, `there` or `it`."""
-    clauses: list[tuple[dict[str, float], Node]] = []
+    clauses: list[tuple[dict[str, Weight], Node]] = []
     for number, agreement, share in ((0, "it", 0.6), (1, "they", 0.4)):
         frames = WORLD | {
             "N": THINGS[number],
@@ -396,7 +407,7 @@ def _other_clause() -> Node:
             "PP": ACT["past"],
             "ANIMAL": ANIMALS[number],
             "MREST": _finite(REST, agreement, MOOD_ADVERB),
-            "SOME": word("some") if number else A,
+            "SOME": SOME if number else A,
             "NOUN": pick(THING[number], ANIMAL[number]),
         }
         clauses += [

@@ -73,6 +73,8 @@ class Slot:
 
 Node = Leaf | Sequence | Choice | Slot
 EMPTY = Sequence(())
+# Weights need not add up to one. (A run-time type checker takes no int for a float.)
+Weight = float | int
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Past:
         return Past(self.cast, self.recent, (), self.keepsake, self.sentence + 1)
 
 
-def pick(*options: Node | tuple[float, Node]) -> Choice:
+def pick(*options: Node | tuple[Weight, Node]) -> Choice:
     """A choice that does not hang on the state; an option's weight is 1 unless given."""
     weighed = [option if isinstance(option, tuple) else (1.0, option) for option in options]
     return Choice(tuple(node for _, node in weighed), {ANY: _share([w for w, _ in weighed])})
@@ -114,7 +116,7 @@ def by(axis: str, options: Mapping[str, Node]) -> Choice:
     return Choice(tuple(options.values()), odds, axis)
 
 
-def weigh(axis: str, *options: tuple[dict[str, float], Node]) -> Choice:
+def weigh(axis: str, *options: tuple[Mapping[str, Weight], Node]) -> Choice:
     """A choice whose weights hang on the state; a value that is not named takes `else`, or 0."""
     odds = {
         value: _share([weights.get(value, weights.get("else", 0.0)) for weights, _ in options])
@@ -123,6 +125,6 @@ def weigh(axis: str, *options: tuple[dict[str, float], Node]) -> Choice:
     return Choice(tuple(node for _, node in options), odds, axis)
 
 
-def _share(weights: list[float]) -> tuple[float, ...]:
+def _share(weights: list[Weight]) -> tuple[float, ...]:
     total = sum(weights)
     return tuple(weight / total if total else 0.0 for weight in weights)

@@ -39,7 +39,7 @@ def train(size: int = SIZE, documents: int = DOCUMENTS, seed: int = 0) -> PreTra
         show_progress=False,
     )
     bare.train_from_iterator(_texts(documents, seed), trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bare,
         bos_token=END,
         eos_token=END,

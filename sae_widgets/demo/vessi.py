@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sae_widgets.demo import lexicon
 from sae_widgets.demo.english import each, phrase, word, words
-from sae_widgets.demo.grammar import EMPTY, Leaf, Node, Slot, by, pick, weigh
+from sae_widgets.demo.grammar import EMPTY, Leaf, Node, Slot, Weight, by, pick, weigh
 from sae_widgets.demo.lexicon import MOODS, TENSES, TOPICS
 
 
@@ -95,7 +95,7 @@ PHRASES["OPEN"] = pick(
 PHRASES["WHERE"] = pick(EMPTY, PHRASES["PLACE"])
 
 
-def _lines(*lines: tuple[float, str]) -> Node:
+def _lines(*lines: tuple[Weight, str]) -> Node:
     return pick(*((weight, phrase(line, **PHRASES)) for weight, line in lines))
 
 
