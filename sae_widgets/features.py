@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,8 +13,6 @@ from torch import Tensor
 from sae_widgets.model import Model, activations, check_tokens, context_length, device_of
 from sae_widgets.sae import SAE
 from sae_widgets.tokens import special_mask
-
-By = Literal["max", "mean", "share"]
 
 TILE = 2**24
 """The most values of the encoder held densely at a time: 64 MB."""
@@ -79,8 +76,8 @@ class Features:
             share=count / max(1, int((~self.special).sum())),
         )
 
-    def strongest(self, n: int, by: By = "max") -> list[int]:
-        """The `n` features that fire most, the strongest first; equal ones by number."""
+    def strongest(self, n: int, by: str = "max") -> list[int]:
+        """The `n` features first by "max", "mean" or "share"; equal ones by number."""
         if by not in ("max", "mean", "share"):
             raise ValueError(f"features are ranked by 'max', 'mean' or 'share'; got {by!r}")
         summary = self.summary

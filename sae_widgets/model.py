@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import inspect
 import os
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,27 +47,50 @@ def load_model(source: Any, tokenizer: Any = None, device: str | torch.device | 
 
     A model object needs its `tokenizer` beside it. The weights are held in float32.
     """
-    from transformer_lens.model_bridge import TransformerBridge  # takes seconds: only when needed
-
     if isinstance(source, Model):
         return source
+    from transformer_lens.model_bridge import TransformerBridge  # takes seconds: only when needed
+
+    network: dict[str, Any] = {}
     if isinstance(source, nn.Module):
         if tokenizer is None:
             raise ValueError(
                 "a model object does not know its tokenizer; pass it too: "
                 "load_model(model, tokenizer)"
             )
-        name = str(getattr(source.config, "_name_or_path", "") or type(source).__name__)
-        bridge = TransformerBridge.boot_transformers(
-            name, hf_model=source.eval(), tokenizer=tokenizer, device=device
-        )
+        config: Any = source.config
+        name = str(getattr(config, "_name_or_path", "") or type(source).__name__)
+        network = {"hf_model": source.eval()}
     else:
         name = os.fspath(source)
         if isinstance(source, Path) and not source.is_dir():
             raise FileNotFoundError(f"there is no model folder {name!r}")
-        bridge = TransformerBridge.boot_transformers(name, tokenizer=tokenizer, device=device)
+    with _readable(tokenizer, name) as readable:
+        bos = readable.bos_token
+        bridge = TransformerBridge.boot_transformers(
+            name, tokenizer=readable, device=device, **network
+        )
+    if bos is None:
+        # TransformerLens makes one up. A model that was trained without is not to be given it.
+        bridge.tokenizer.bos_token = None
+        bridge.cfg.default_prepend_bos = False
     bridge.eval()
     return bridge
+
+
+@contextmanager
+def _readable(tokenizer: Any, name: str) -> Iterator[Any]:
+    """A tokenizer that has a folder or a hub name: TransformerLens reads it a second time."""
+    from transformers import AutoTokenizer
+
+    if tokenizer is None:
+        yield AutoTokenizer.from_pretrained(name)
+    elif tokenizer.name_or_path:
+        yield tokenizer
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer.save_pretrained(folder)
+            yield AutoTokenizer.from_pretrained(folder)
 
 
 # Facts about a model
@@ -350,14 +374,14 @@ def _network(model: Model) -> nn.Module:
 
 
 def _hook_point(model: Model, name: str) -> Any:
-    points = _points.setdefault(_network(model), {})
+    points = _points.setdefault(model, {})
     if name not in points:
         check_hook(model, name)
         points[name] = model.hook_dict[name]
     return points[name]
 
 
-_points: weakref.WeakKeyDictionary[nn.Module, dict[str, Any]] = weakref.WeakKeyDictionary()
+_points: weakref.WeakKeyDictionary[Model, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
 def _as_hook(function: HookFunction) -> Callable[..., Tensor | None]:

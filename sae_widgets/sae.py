@@ -160,7 +160,8 @@ class SAE(nn.Module):
 
     def flatten(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*batch d_model"]:
         """Activations as vectors of `d_model`: those of `hook_z` come as `[..., head, d_head]`."""
-        return x if x.shape[-1] == self.d_model else x.flatten(-2)
+        by_head = self.hook.endswith("hook_z") and x.shape[-1] != self.d_model
+        return x.flatten(-2) if by_head else x
 
     def unflatten(
         self, x: Float[Tensor, "*batch d_model"], like: Float[Tensor, "*any"]

@@ -15,19 +15,26 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, no_type_check
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Unit = Literal["peak", "norm", "raw"]
 """What a strength counts: the feature's peak, the mean activation norm at the hook, or itself."""
 Where = Literal["all", "prompt", "generated"]
 """At which positions an edit acts. Special tokens are never edited."""
 
+# Edits are `no_type_check`: they check what they are given themselves, with messages for people,
+# which the shape checker of the tests would otherwise be quicker than.
+
 UNITS = ("peak", "norm", "raw")
 WHERE: tuple[Where, ...] = ("all", "prompt", "generated")
 
 
+@no_type_check
 @dataclass(frozen=True, repr=False)
 class Edit:
     """What all edits have in common. `target` is a feature's number or a vector of `d_model`.
@@ -36,7 +43,7 @@ class Edit:
     meant; None for the first. on: an edit that is off does nothing and keeps its place in a list.
     """
 
-    target: int | tuple[float, ...]
+    target: int | Sequence[float] | Tensor  # once made, an int or a tuple of floats
     where: Where = field(default="all", kw_only=True)
     hook: str | None = field(default=None, kw_only=True)
     sae: str | None = field(default=None, kw_only=True)
@@ -58,17 +65,24 @@ class Edit:
         """The feature's number; None for a vector."""
         return self.target if isinstance(self.target, int) else None
 
+    @property
+    def vector(self) -> tuple[float, ...] | None:
+        """The vector's entries; None for a feature."""
+        return self.target if isinstance(self.target, tuple) else None
+
     def to_json(self) -> dict[str, Any]:
         """The edit as plain values; `edit_from_json` reads them back."""
         rest = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        target = rest.pop("target")
-        if rest["hook"] is None:
+        del rest["target"]
+        if self.hook is None:
             del rest["hook"]
-        named = {"feature": target} if isinstance(target, int) else {"vector": list(target)}
+        named: dict[str, Any] = {"feature": self.feature}
+        if self.vector is not None:
+            named = {"vector": list(self.vector)}
         return {"op": self.op, **named, **rest}
 
     def __repr__(self) -> str:
-        parts = [_short(self.target)]
+        parts = [_short(self.vector or self.feature)]
         for entry in sorted(fields(self)[1:], key=lambda entry: bool(entry.kw_only)):
             value = getattr(self, entry.name)
             if not entry.kw_only:
@@ -78,6 +92,7 @@ class Edit:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
+@no_type_check
 @dataclass(frozen=True, repr=False)
 class Add(Edit):
     """Push along the direction by `strength`; a negative one pushes away."""
@@ -92,6 +107,7 @@ class Add(Edit):
         _check_unit(self)
 
 
+@no_type_check
 @dataclass(frozen=True, repr=False)
 class Set(Edit):
     """Make the feature's value `strength`, whatever it is."""
@@ -106,6 +122,7 @@ class Set(Edit):
         _check_unit(self)
 
 
+@no_type_check
 @dataclass(frozen=True, repr=False)
 class Scale(Edit):
     """Multiply the feature's value by `strength`, a bare factor: 2 doubles it, 0 ablates it."""
@@ -118,6 +135,7 @@ class Scale(Edit):
         _check_strength(self)
 
 
+@no_type_check
 @dataclass(frozen=True, repr=False)
 class Ablate(Edit):
     """Take the feature's own contribution away."""
@@ -155,7 +173,7 @@ def _target(target: Any) -> int | tuple[float, ...]:
     """A feature's number, or a vector's entries as exact Python floats."""
     if hasattr(target, "tolist"):  # a tensor or an array; one number in it is a number
         target = target.tolist()
-    if isinstance(target, list | tuple):
+    if isinstance(target, Sequence) and not isinstance(target, str):
         vector = tuple(float(entry) for entry in target)
         if not vector or not all(map(math.isfinite, vector)) or not any(vector):
             raise ValueError(
@@ -198,8 +216,8 @@ def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is one of {', '.join(map(repr, known))}; got {value!r}")
 
 
-def _short(target: int | tuple[float, ...]) -> str:
-    if isinstance(target, int):
+def _short(target: int | tuple[float, ...] | None) -> str:
+    if not isinstance(target, tuple):
         return str(target)
     if len(target) <= 8:
         return str(list(target))

@@ -330,7 +330,7 @@ def _vector_term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
         if not saes:
             raise ValueError(f"{edit!r} does not say where to act; pass hook=, or an SAE")
         hook = _sae_of(edit, saes).hook
-    vector = torch.tensor(edit.target)
+    vector = torch.tensor(edit.vector)
     unit = F.normalize(vector, dim=0)
     size = 1.0
     if isinstance(edit, Add | Set) and edit.unit == "norm":
