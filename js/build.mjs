@@ -1,0 +1,30 @@
+// Bundle each widget for the Python package, and refuse a bundle that has grown too large:
+// it is stored in every saved notebook, once per widget.
+import { stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const LIMIT = 60_000;
+
+await build({
+  entryPoints: {
+    heatmap: here("src/widgets/heatmap.tsx"),
+    steering: here("src/widgets/steering.tsx"),
+  },
+  outdir: here("../sae_widgets/static"),
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: "es2022",
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  legalComments: "none",
+  charset: "utf8",
+});
+
+for (const name of ["heatmap.js", "steering.js", "heatmap.css", "steering.css"]) {
+  const { size } = await stat(here(`../sae_widgets/static/${name}`));
+  process.stdout.write(`${name} ${(size / 1000).toFixed(1)} kB\n`);
+  if (size > LIMIT) throw new Error(`${name} is ${size} bytes; a bundle stays under ${LIMIT}`);
+}

@@ -1,0 +1,86 @@
+/** The card of one feature: its name, how it fires, what it makes likely. */
+
+import { Histogram } from "../draw/histogram";
+import { number, percent, signed } from "../text";
+import type { Card, FeatureRow } from "../wire";
+import { SILENT, useHost } from "./frame";
+
+interface Props {
+  feature: number;
+  row: FeatureRow | undefined;
+  card: Partial<Card>;
+  /** The value to mark in the histogram. */
+  mark: number | null;
+  onSteer: (() => void) | null;
+}
+
+export function FeatureCard({ feature, row, card, mark, onSteer }: Props) {
+  const { alive } = useHost();
+  const ready = card.feature === feature;
+  const label = (ready ? card.label : row?.label) ?? "";
+  const peak = (ready ? card.peak : row?.peak) ?? null;
+  const density = (ready ? card.density : row?.density) ?? null;
+  return (
+    <div class="sae-card">
+      <div class="sae-tiny sae-soft sae-mono">feature {feature}</div>
+      <h4 class={label ? "" : "sae-soft"}>{label || "no name yet"}</h4>
+      <div class="sae-facts">
+        <span title="The largest value seen on the corpus">peak {number(peak)}</span>
+        <span title="The share of the corpus's tokens on which it fires">
+          density {percent(density)}
+        </span>
+      </div>
+      {card.histogram && peak !== null && (
+        <Histogram counts={card.histogram} peak={peak} mark={ready ? mark : null} />
+      )}
+      <div class={ready ? "" : "sae-old"}>
+        <Chips
+          name="makes likely"
+          title="Logit lens: the next tokens whose scores its direction raises most"
+          tokens={card.likely}
+        />
+        <Chips
+          name="makes unlikely"
+          title="Logit lens: the next tokens whose scores its direction lowers most"
+          tokens={card.unlikely}
+        />
+      </div>
+      {onSteer && (
+        <button
+          type="button"
+          class="sae-primary"
+          disabled={!alive}
+          title={alive ? "Add it to the edits (double-click its row, or Shift+Enter)" : SILENT}
+          onClick={onSteer}
+        >
+          Steer it
+        </button>
+      )}
+    </div>
+  );
+}
+
+interface ChipsProps {
+  name: string;
+  title: string;
+  tokens: readonly [string, number][] | undefined;
+}
+
+function Chips({ name, title, tokens }: ChipsProps) {
+  if (!tokens || tokens.length === 0) return null;
+  return (
+    <>
+      <div class="sae-tiny sae-soft" title={title}>
+        {name}
+      </div>
+      <div class="sae-chips sae-mono">
+        {tokens.map(([token, score], i) => (
+          <span class="sae-chip" key={i}>
+            {token}
+            <b>{signed(score)}</b>
+          </span>
+        ))}
+      </div>
+    </>
+  );
+}

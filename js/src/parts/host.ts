@@ -1,0 +1,210 @@
+/** What ties a widget to its host: the model's traits, the theme, the kernel's pulse. */
+
+import type { AnyModel } from "@anywidget/types";
+import type { RefObject } from "preact";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { isDark, parseColor, ramp } from "../color";
+import type { Palette } from "../draw/score";
+
+// biome-ignore lint/suspicious/noExplicitAny: the same bound as anywidget's own AnyModel
+type Traits = Record<string, any>;
+
+/** The value of one trait, kept up to date. */
+export function useTrait<T extends Traits, K extends keyof T & string>(
+  model: AnyModel<T>,
+  name: K,
+): T[K] {
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    const changed = () => redraw((n) => n + 1);
+    model.on(`change:${name}`, changed);
+    changed(); // it may have changed between the first drawing and now
+    return () => model.off(`change:${name}`, changed);
+  }, [model, name]);
+  return model.get(name);
+}
+
+/** Set several traits, without sending them yet. */
+export function assign<T extends Traits>(model: AnyModel<T>, values: Partial<T>): void {
+  for (const [name, value] of Object.entries(values)) model.set(name, value as T[string]);
+}
+
+/** Set several traits and send them in one message. */
+export function save<T extends Traits>(model: AnyModel<T>, values: Partial<T>): void {
+  assign(model, values);
+  model.save_changes();
+}
+
+/** How long a kernel may take to answer, and how often it is asked. */
+const PATIENCE = 2000;
+const BEAT = 1000;
+
+/** Whether the kernel answers. Asked only while the widget can be seen. */
+export function useKernel<T extends Traits>(
+  model: AnyModel<T>,
+  root: RefObject<HTMLElement>,
+): boolean {
+  const [alive, setAlive] = useState(true);
+  useEffect(() => {
+    let id = 0;
+    let waiting: number | null = null; // since when
+    let seen = true;
+    const page = root.current?.ownerDocument;
+    const heard = (message: { kind?: string }) => {
+      if (message?.kind !== "pong") return;
+      waiting = null;
+      setAlive(true);
+    };
+    const beat = () => {
+      if (!seen || page?.visibilityState === "hidden") {
+        waiting = null; // silence while nobody looked means nothing
+        return;
+      }
+      const now = performance.now();
+      if (waiting !== null && now - waiting >= PATIENCE - 50) setAlive(false);
+      waiting ??= now;
+      id += 1;
+      try {
+        model.send({ kind: "ping", id });
+      } catch {
+        // The connection is gone: the missing answer says so in a moment.
+      }
+    };
+    const watch = new IntersectionObserver((entries) => {
+      seen = entries.at(-1)?.isIntersecting ?? true;
+    });
+    if (root.current) watch.observe(root.current);
+    model.on("msg:custom", heard);
+    beat();
+    const timer = setInterval(beat, BEAT);
+    return () => {
+      clearInterval(timer);
+      watch.disconnect();
+      model.off("msg:custom", heard);
+    };
+  }, [model, root]);
+  return alive;
+}
+
+/** The host's colours as they are now; redrawn when the host changes its theme. */
+export function usePalette(root: RefObject<HTMLElement>): Palette | null {
+  const [palette, setPalette] = useState<Palette | null>(null);
+  const last = useRef("");
+  const look = useCallback(() => {
+    const element = root.current;
+    const view = element?.ownerDocument.defaultView;
+    if (!element || !view) return;
+    const style = view.getComputedStyle(element);
+    const page = parseColor(style.backgroundColor) ?? [255, 255, 255];
+    const dark = isDark(page);
+    element.dataset.theme = dark ? "dark" : "light";
+    const value = (name: string) => style.getPropertyValue(`--sae-${name}`).trim();
+    // A custom property may hold a formula; a canvas needs the colour that comes out of it.
+    const probe = element.ownerDocument.createElement("i");
+    element.append(probe);
+    const color = (name: string) => {
+      probe.style.color = `var(--sae-${name})`;
+      return view.getComputedStyle(probe).color;
+    };
+    const next = {
+      page: style.backgroundColor,
+      ink: color("ink"),
+      soft: color("soft"),
+      line: color("line"),
+      well: color("well"),
+      warm: color("warm"),
+      accent: color("accent"),
+      mono: value("mono"),
+      prose: value("prose"),
+    };
+    probe.remove();
+    const signature = JSON.stringify(next);
+    if (signature === last.current) return; // the host's attributes change often, its theme rarely
+    last.current = signature;
+    setPalette({ ...next, ramp: ramp(parseColor(next.well) ?? page, dark) });
+  }, [root]);
+  useLayoutEffect(look, [look]);
+  useEffect(() => {
+    const page = root.current?.ownerDocument;
+    const view = page?.defaultView;
+    if (!page || !view) return;
+    let frame = 0;
+    const later = () => {
+      view.cancelAnimationFrame(frame);
+      frame = view.requestAnimationFrame(look);
+    };
+    const watch = new MutationObserver(later);
+    const attributeFilter = [
+      "class",
+      "style",
+      "data-theme",
+      "data-jp-theme-light",
+      "data-jp-theme-name",
+      "data-vscode-theme-kind",
+    ];
+    for (const element of [page.documentElement, page.body]) {
+      watch.observe(element, { attributes: true, attributeFilter });
+    }
+    const scheme = view.matchMedia("(prefers-color-scheme: dark)");
+    scheme.addEventListener("change", later);
+    // A theme's style sheet may arrive after its name has changed.
+    const slow = setInterval(look, 2000);
+    later();
+    return () => {
+      clearInterval(slow);
+      view.cancelAnimationFrame(frame);
+      watch.disconnect();
+      scheme.removeEventListener("change", later);
+    };
+  }, [root, look]);
+  return palette;
+}
+
+/** Seconds since `since` (in `performance.now()` time), counted while it is not null. */
+export function useElapsed(since: number | null): number {
+  const [now, setNow] = useState(0);
+  useEffect(() => {
+    if (since === null) return;
+    const tick = () => setNow(performance.now());
+    tick();
+    const timer = setInterval(tick, 100);
+    return () => clearInterval(timer);
+  }, [since]);
+  return since === null ? 0 : Math.max(0, (now - since) / 1000);
+}
+
+/**
+ * `act` at once, then at most every `pause` ms while calls keep coming, and once more after the
+ * last: the newest arguments always arrive.
+ */
+export function throttle<A extends unknown[]>(
+  act: (...args: A) => void,
+  pause: number,
+): { call: (...args: A) => void; cancel: () => void } {
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  let waiting: A | null = null;
+  const fire = () => {
+    timer = null;
+    if (!waiting) return;
+    const args = waiting;
+    waiting = null;
+    timer = setTimeout(fire, pause);
+    act(...args);
+  };
+  return {
+    call: (...args: A) => {
+      waiting = args;
+      if (timer === null) fire();
+    },
+    cancel: () => {
+      if (timer !== null) clearTimeout(timer);
+      timer = null;
+      waiting = null;
+    },
+  };
+}
+
+/** Keys typed in a widget are not the notebook's: `a`, `b`, `dd` would edit its cells. */
+export function keepKeys(event: KeyboardEvent): void {
+  if (event.key !== "Escape" && !event.ctrlKey && !event.metaKey) event.stopPropagation();
+}

@@ -1,0 +1,105 @@
+/** Find a feature by its number or name, and add it. */
+
+import type { RefObject } from "preact";
+import { useMemo, useState } from "preact/hooks";
+import { search } from "../edits";
+import { percent } from "../text";
+import type { Sae, SteeringFeature } from "../wire";
+import { PlaceboBadge } from "./sae";
+
+interface Props {
+  features: readonly SteeringFeature[];
+  saes: readonly Sae[];
+  input: RefObject<HTMLInputElement>;
+  onAdd: (feature: SteeringFeature) => void;
+}
+
+const SHOWN = 40;
+
+export function FeaturePicker({ features, saes, input, onAdd }: Props) {
+  const [query, setQuery] = useState("");
+  const [open, setOpen] = useState(false);
+  const [at, setAt] = useState(0);
+  const id = useMemo(() => `sae-${Math.random().toString(36).slice(2)}`, []);
+  const found = useMemo(
+    () => (open ? search(query, features, saes, SHOWN) : []),
+    [query, open, features, saes],
+  );
+  const close = () => {
+    setOpen(false);
+    setQuery("");
+    setAt(0);
+  };
+  const add = (feature: SteeringFeature | undefined) => {
+    if (!feature) return;
+    onAdd(feature);
+    close();
+  };
+  const press = (event: KeyboardEvent) => {
+    if (event.key === "Enter") add(found[at]);
+    else if (event.key === "Escape") close();
+    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      setOpen(true);
+      setAt((i) =>
+        Math.max(0, Math.min(found.length - 1, i + (event.key === "ArrowDown" ? 1 : -1))),
+      );
+    } else return;
+    event.preventDefault();
+  };
+  return (
+    <div class="sae-picker">
+      <input
+        ref={input}
+        class="sae-search"
+        role="combobox"
+        aria-expanded={open}
+        aria-controls={id}
+        aria-activedescendant={found[at] ? `${id}-${at}` : undefined}
+        aria-label="add a feature"
+        placeholder="+ add a feature: its number or name"
+        title="Find a feature ( / ); Enter adds it"
+        value={query}
+        spellcheck={false}
+        onFocus={() => setOpen(true)}
+        onBlur={close}
+        onInput={(event) => {
+          setQuery(event.currentTarget.value);
+          setOpen(true);
+          setAt(0);
+        }}
+        onKeyDown={press}
+      />
+      {open && (
+        // A pointer pressed on the list must not take the focus, or the list closes under it.
+        <div class="sae-list" id={id} role="listbox" onPointerDown={(e) => e.preventDefault()}>
+          {found.map((feature, i) => {
+            const sae = saes.find((each) => each.name === feature.sae);
+            return (
+              // biome-ignore lint/a11y/useKeyWithClickEvents: the combobox has the keys
+              <div
+                key={`${feature.sae} ${feature.feature}`}
+                id={`${id}-${i}`}
+                role="option"
+                aria-selected={i === at}
+                class="sae-option"
+                ref={(element) => {
+                  if (i === at) element?.scrollIntoView({ block: "nearest" });
+                }}
+                onPointerMove={() => setAt(i)}
+                onClick={() => add(feature)}
+              >
+                <span class="sae-mono sae-soft">{feature.feature}</span>
+                <span class="sae-cut sae-grow">{feature.label || "no name yet"}</span>
+                {sae?.placebo ? <PlaceboBadge reason={sae.placebo} /> : null}
+                <span class="sae-soft sae-tiny">
+                  {saes.length > 1 && sae ? sae.title : percent(feature.density)}
+                </span>
+              </div>
+            );
+          })}
+          {found.length === 0 && <div class="sae-option sae-soft">no feature of that name</div>}
+        </div>
+      )}
+    </div>
+  );
+}

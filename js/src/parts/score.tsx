@@ -1,0 +1,359 @@
+/** The score: tokens run to the right, features are the rows. Pointer, keys, and a spoken grid. */
+
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { drawScore } from "../draw/score";
+import {
+  full,
+  LONGEST_SPECIAL,
+  layout,
+  type Place,
+  placeAt,
+  ROW,
+  ROWS,
+  reveal,
+  type Window,
+} from "../layout";
+import { number, percent } from "../text";
+import { type Cells, type View, valueAt } from "../wire";
+import { useHost } from "./frame";
+
+export interface Cell {
+  /** Index into `view.features`; null over the tokens. */
+  index: number | null;
+  column: number | null;
+}
+
+interface Props {
+  view: View;
+  cells: Cells;
+  order: number[];
+  largest: number | null;
+  selected: number | null;
+  token: number | null;
+  old: boolean;
+  onHover: (cell: Cell | null) => void;
+  onPick: (cell: Cell) => void;
+  onSteer: (index: number) => void;
+}
+
+/** Device pixels per CSS pixel: more than three cost memory and show nothing. */
+const SHARPEST = 3;
+const TOOLTIP = 240;
+
+export function ScoreView(props: Props) {
+  const { view, cells, order, largest, selected, token, old, onHover, onPick, onSteer } = props;
+  const { palette } = useHost();
+  const box = useRef<HTMLDivElement>(null);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [available, setAvailable] = useState(0);
+  const [hover, setHover] = useState<(Place & { x: number; y: number }) | null>(null);
+  const [active, setActive] = useState({ row: 0, column: 0 });
+  const [keyed, setKeyed] = useState(false);
+  const id = useMemo(() => `sae-${Math.random().toString(36).slice(2)}`, []);
+
+  const lengths = useMemo(() => {
+    const g = canvas.current?.getContext("2d");
+    if (g && palette) g.font = `12px ${palette.mono}`;
+    // Before the first drawing there is no canvas to ask.
+    return view.tokens.map((text, i) => {
+      const length = g ? g.measureText(text).width : 7.2 * text.length;
+      return view.special.includes(i) ? Math.min(length, LONGEST_SPECIAL) : length;
+    });
+  }, [view, palette, available > 0]);
+  const at = useMemo(
+    () => layout(available, lengths, order.length, view.explained ? 9 : 3),
+    [available, lengths, order.length, view],
+  );
+
+  const seen = useCallback((): Window => {
+    const element = box.current;
+    return {
+      left: element?.scrollLeft ?? 0,
+      top: element?.scrollTop ?? 0,
+      width: element?.clientWidth ?? 0,
+      height: element?.clientHeight ?? 0,
+    };
+  }, []);
+
+  // Draw once a frame, however many things changed.
+  const frame = useRef(0);
+  const draw = useRef(() => {});
+  draw.current = () => {
+    if (!canvas.current || !palette || available === 0) return;
+    const score = {
+      view,
+      cells,
+      order,
+      largest,
+      selected,
+      token,
+      hover,
+      focus: keyed && order.length > 0 ? active : null,
+    };
+    const ratio = Math.min(SHARPEST, globalThis.devicePixelRatio || 1);
+    drawScore(canvas.current, score, at, seen(), palette, ratio);
+  };
+  const later = useCallback(() => {
+    cancelAnimationFrame(frame.current);
+    frame.current = requestAnimationFrame(() => draw.current());
+  }, []);
+  useEffect(later);
+  useEffect(() => () => cancelAnimationFrame(frame.current), []);
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    const measure = () => {
+      setAvailable(element.clientWidth);
+      later();
+    };
+    const watch = new ResizeObserver(measure);
+    watch.observe(element);
+    measure();
+    return () => watch.disconnect();
+  }, [later]);
+
+  // Another text or another order: the keyboard's cell must still exist.
+  useEffect(() => {
+    setActive(({ row, column }) => ({
+      row: Math.max(0, Math.min(row, order.length - 1)),
+      column: Math.max(0, Math.min(column, view.tokens.length - 1)),
+    }));
+  }, [view, order]);
+
+  const under = (event: MouseEvent): (Place & { x: number; y: number }) | null => {
+    const element = box.current;
+    if (!element) return null;
+    const edge = element.getBoundingClientRect();
+    const x = event.clientX - edge.left;
+    const y = event.clientY - edge.top;
+    if (x >= element.clientWidth || y >= element.clientHeight) return null; // the scroll bars
+    const place = placeAt(at, seen(), x, y);
+    return place && { ...place, x, y };
+  };
+  const cellAt = (place: Place): Cell => ({
+    index: place.row === null ? null : (order[place.row] ?? null),
+    column: place.column,
+  });
+  const point = (event: PointerEvent) => {
+    const place = under(event);
+    setHover(place);
+    onHover(place && cellAt(place));
+  };
+  const leave = () => {
+    setHover(null);
+    onHover(null);
+  };
+  const pick = (event: MouseEvent) => {
+    const place = under(event);
+    if (!place) return;
+    if (place.row !== null) setActive({ row: place.row, column: place.column ?? active.column });
+    setKeyed(false);
+    onPick(cellAt(place));
+  };
+  const twice = (event: MouseEvent) => {
+    const place = under(event);
+    const index = place && cellAt(place).index;
+    if (index !== null && index !== undefined) onSteer(index);
+  };
+
+  const press = (event: KeyboardEvent) => {
+    const last = { row: order.length - 1, column: view.tokens.length - 1 };
+    if (event.metaKey || event.altKey || last.row < 0) return;
+    const page = Math.max(1, Math.floor((seen().height - at.header - at.strip) / ROW) - 1);
+    let { row, column } = active;
+    switch (event.key) {
+      case "ArrowRight":
+        column += 1;
+        break;
+      case "ArrowLeft":
+        column -= 1;
+        break;
+      case "ArrowDown":
+        row += 1;
+        break;
+      case "ArrowUp":
+        row -= 1;
+        break;
+      case "PageDown":
+        row += page;
+        break;
+      case "PageUp":
+        row -= page;
+        break;
+      case "Home":
+        column = 0;
+        if (event.ctrlKey) row = 0;
+        break;
+      case "End":
+        column = last.column;
+        if (event.ctrlKey) row = last.row;
+        break;
+      case "Enter": {
+        if (event.ctrlKey) return;
+        const index = order[row];
+        if (index === undefined) return;
+        if (event.shiftKey) onSteer(index);
+        else onPick({ index, column });
+        break;
+      }
+      default:
+        return;
+    }
+    event.preventDefault();
+    row = Math.max(0, Math.min(last.row, row));
+    column = Math.max(0, Math.min(last.column, column));
+    setKeyed(true);
+    setHover(null);
+    setActive({ row, column });
+    const [left, top] = reveal(at, seen(), row, column);
+    box.current?.scrollTo({ left, top });
+  };
+
+  const index = order[active.row];
+  const feature = index === undefined ? undefined : view.features[index];
+  const value = index === undefined ? 0 : valueAt(cells, index, active.column);
+  // A horizontal bar takes its height from the last row, unless it is given its own.
+  const bar = at.width > available ? 14 : 0;
+
+  return (
+    <div class={`sae-stage ${old ? "sae-old" : ""}`}>
+      <div
+        ref={box}
+        class="sae-score"
+        style={{ height: `${at.header + at.strip + ROW * Math.min(at.rows, ROWS) + 6 + bar}px` }}
+        role="grid"
+        tabIndex={0}
+        aria-rowcount={order.length + 1}
+        aria-colcount={view.tokens.length + 1}
+        aria-activedescendant={feature ? id : undefined}
+        aria-label={`Features on tokens: ${order.length} features by ${view.tokens.length} tokens. Arrow keys move, Home and End jump, Enter selects, Shift+Enter steers.`}
+        onScroll={() => {
+          setHover(null);
+          later();
+        }}
+        onPointerMove={point}
+        onPointerLeave={leave}
+        onClick={pick}
+        onDblClick={twice}
+        onKeyDown={press}
+        onFocus={(event) => setKeyed(event.currentTarget.matches(":focus-visible"))}
+        onBlur={() => setKeyed(false)}
+      >
+        <div class="sae-sheet" style={{ width: `${at.width}px`, height: `${at.height}px` }}>
+          <canvas ref={canvas} aria-hidden="true" />
+          {feature && (
+            // The only cell that exists as an element is the active one; ARIA allows it
+            // where counts and indexes are given.
+            <div class="sae-hidden" role="row" aria-rowindex={active.row + 2}>
+              <div role="rowheader" aria-colindex={1}>
+                feature {feature.feature} {feature.label}
+              </div>
+              <div
+                role="gridcell"
+                id={id}
+                aria-colindex={active.column + 2}
+                aria-selected={feature.feature === selected && active.column === token}
+              >
+                {`token ${active.column} “${view.tokens[active.column] ?? ""}”, feature ${feature.feature} ${feature.label}, ${number(value)}`}
+              </div>
+            </div>
+          )}
+        </div>
+      </div>
+      {hover && (
+        <div
+          class="sae-tip"
+          style={{
+            left: `${hover.x + TOOLTIP + 16 > available ? Math.max(4, hover.x - TOOLTIP - 8) : hover.x + 14}px`,
+            ...(hover.y + 110 > (box.current?.clientHeight ?? 0)
+              ? { bottom: `calc(100% - ${hover.y - 10}px)` }
+              : { top: `${hover.y + 16}px` }),
+            width: `${TOOLTIP}px`,
+          }}
+        >
+          <Tip view={view} cells={cells} cell={cellAt(hover)} />
+        </div>
+      )}
+    </div>
+  );
+}
+
+function Tip({ view, cells, cell }: { view: View; cells: Cells; cell: Cell }) {
+  const feature = cell.index === null ? undefined : view.features[cell.index];
+  const { column } = cell;
+  const special = column !== null && view.special.includes(column);
+  const heading = column !== null && (
+    <div class="sae-between">
+      <b class="sae-mono">{view.tokens[column]}</b>
+      <span class="sae-soft sae-tiny">token {column}</span>
+    </div>
+  );
+  if (!feature) return <TokenTip {...{ view, cells, column, heading, special }} />;
+  const value = column === null || cell.index === null ? 0 : valueAt(cells, cell.index, column);
+  return (
+    <>
+      {heading}
+      <div>
+        <span class="sae-soft sae-mono">{feature.feature}</span> {feature.label || "no name yet"}
+      </div>
+      {column === null ? (
+        <div class="sae-soft sae-tiny">
+          here: strongest {number(feature.max)}, mean {number(feature.mean)}, on{" "}
+          {percent(feature.share)} of tokens
+        </div>
+      ) : special ? (
+        <div class="sae-soft sae-tiny">a special token: off the scale</div>
+      ) : (
+        <div class="sae-between sae-number">
+          <span>{value === 0 ? "does not fire" : number(value)}</span>
+          {value !== 0 && feature.peak ? (
+            <span class="sae-soft">{number(value / full(feature, null))} × peak</span>
+          ) : null}
+        </div>
+      )}
+    </>
+  );
+}
+
+interface TokenTipProps {
+  view: View;
+  cells: Cells;
+  column: number | null;
+  heading: preact.ComponentChild;
+  special: boolean;
+}
+
+/** Over a token: its strongest features. */
+function TokenTip({ view, cells, column, heading, special }: TokenTipProps) {
+  if (column === null) return null;
+  const strongest = view.features
+    .map((feature, i) => ({ feature, share: valueAt(cells, i, column) / full(feature, null) }))
+    .filter(({ share }) => share > 0)
+    .sort((a, b) => b.share - a.share)
+    .slice(0, 4);
+  const explained = view.explained?.[column];
+  return (
+    <>
+      {heading}
+      {special ? (
+        <div class="sae-soft sae-tiny">a special token: off the scale</div>
+      ) : (
+        strongest.map(({ feature, share }) => (
+          <div class="sae-between sae-tiny" key={feature.feature}>
+            <span class="sae-cut">
+              <span class="sae-soft sae-mono">{feature.feature}</span> {feature.label}
+            </span>
+            <span class="sae-soft sae-number">{number(share)} ×</span>
+          </div>
+        ))
+      )}
+      {view.part.includes(column) && (
+        <div class="sae-soft sae-tiny">bytes of a character that is split over several tokens</div>
+      )}
+      {explained !== undefined && !special && (
+        <div class="sae-soft sae-tiny">{percent(explained)} of its activation explained</div>
+      )}
+    </>
+  );
+}

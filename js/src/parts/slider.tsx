@@ -1,0 +1,124 @@
+/** A slider that is dragged by its whole height, and nudged with the arrow keys. */
+
+import { useRef } from "preact/hooks";
+import { strength } from "../text";
+
+interface Props {
+  value: number;
+  min: number;
+  max: number;
+  /** Where nothing changes; null where there is no such value. */
+  zero: number | null;
+  /** The recommended value. */
+  mark: number | null;
+  label: string;
+  unit: string;
+  disabled: boolean;
+  onInput: (value: number) => void;
+  onReset: () => void;
+  onRemove: () => void;
+}
+
+const NUDGE = 0.01;
+const SHOVE = 0.1;
+/** Within so many pixels of zero or the recommended value, a drag catches on it. */
+const CATCH = 4;
+
+export function Slider(props: Props) {
+  const { value, min, max, zero, mark, label, unit, disabled, onInput, onReset, onRemove } = props;
+  const track = useRef<HTMLDivElement>(null);
+  const share = (x: number) => Math.min(1, Math.max(0, (x - min) / (max - min || 1)));
+  const percent = (x: number) => `${100 * share(x)}%`;
+
+  const drag = (event: PointerEvent) => {
+    const edge = track.current?.getBoundingClientRect();
+    if (!edge || disabled) return;
+    const at = Math.min(1, Math.max(0, (event.clientX - edge.left) / (edge.width || 1)));
+    let next = min + at * (max - min);
+    for (const stop of [mark, zero]) {
+      if (stop !== null && Math.abs(share(stop) - at) * edge.width <= CATCH) next = stop;
+    }
+    onInput(round(next));
+  };
+  const press = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Delete" || event.key === "Backspace") {
+      event.preventDefault();
+      onRemove();
+      return;
+    }
+    if (disabled) return;
+    const step = event.shiftKey ? SHOVE : NUDGE;
+    const moves: Record<string, () => void> = {
+      ArrowRight: () => onInput(round(value + step)),
+      ArrowUp: () => onInput(round(value + step)),
+      ArrowLeft: () => onInput(round(value - step)),
+      ArrowDown: () => onInput(round(value - step)),
+      Home: () => onInput(round(min)),
+      End: () => onInput(round(max)),
+      r: onReset,
+    };
+    const move = moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    move();
+  };
+
+  const from = share(zero ?? 0);
+  const to = share(value);
+  return (
+    <div
+      class="sae-slider"
+      role="slider"
+      tabIndex={0}
+      aria-label={label}
+      aria-valuemin={min}
+      aria-valuemax={max}
+      aria-valuenow={value}
+      aria-valuetext={`${strength(value)} ${unit}`}
+      aria-disabled={disabled}
+      title={
+        disabled
+          ? "An ablated feature has no strength"
+          : "Drag; arrows nudge by 0.01, with Shift by 0.1; double-click or R resets; Delete removes"
+      }
+      onPointerDown={(event) => {
+        if (event.button !== 0) return;
+        event.currentTarget.setPointerCapture(event.pointerId);
+        drag(event);
+      }}
+      onPointerMove={(event) => {
+        if (event.currentTarget.hasPointerCapture(event.pointerId)) drag(event);
+      }}
+      onDblClick={() => !disabled && onReset()}
+      onKeyDown={press}
+    >
+      <div class="sae-rail" ref={track}>
+        <div class="sae-track" />
+        {!disabled && (
+          <>
+            {zero !== null && <div class="sae-zero" style={{ left: percent(zero) }} />}
+            {mark !== null && (
+              <div
+                class="sae-best"
+                style={{ left: percent(mark) }}
+                title={`recommended: ${strength(mark)} ${unit}`}
+              />
+            )}
+            <div
+              class="sae-fill"
+              style={{
+                left: `${100 * Math.min(from, to)}%`,
+                width: `${100 * Math.abs(to - from)}%`,
+              }}
+            />
+            <div class="sae-thumb" style={{ left: percent(value) }} />
+          </>
+        )}
+      </div>
+    </div>
+  );
+}
+
+/** Strengths are hundredths, or thousandths where someone typed them. */
+const round = (value: number): number => Math.round(value * 100) / 100;

@@ -1,0 +1,340 @@
+/** The heatmap widget: which features fire on which tokens of a text. */
+
+import type { AnyModel, RenderProps } from "@anywidget/types";
+import { render as mount } from "preact";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { arrange } from "../layout";
+import { FeatureCard } from "../parts/card";
+import { Frame, SILENT, Spoken, Trouble, useHost } from "../parts/frame";
+import { save, useElapsed, useTrait } from "../parts/host";
+import { SaePicker } from "../parts/sae";
+import { type Cell, ScoreView } from "../parts/score";
+import { TextBox } from "../parts/textbox";
+import { count, number, percent, seconds } from "../text";
+import {
+  decodeCells,
+  type HeatmapTraits,
+  type Scale,
+  type Sort,
+  type View,
+  valueAt,
+} from "../wire";
+import "./heatmap.css";
+
+type Model = AnyModel<HeatmapTraits>;
+
+/** A text is read by itself when typing has paused for so long. */
+const PAUSE = 700;
+const EXAMPLE = "The captain opened the door and smiled.";
+const EMPTY = new DataView(new ArrayBuffer(0));
+
+function Heatmap({ model }: { model: Model }) {
+  const { alive } = useHost();
+  const view = useView(model);
+  const status = useTrait(model, "status");
+  const request = useTrait(model, "request");
+  const text = useTrait(model, "text");
+  const sae = useTrait(model, "sae");
+  const [draft, setDraft] = useState(text);
+  useEffect(() => setDraft(text), [text]);
+
+  const sent = (request.id ?? 0) > status.id;
+  const working = alive && (sent || status.state === "working");
+  const since = useMemo(() => (working ? performance.now() : null), [working, request]);
+  const elapsed = useElapsed(since);
+
+  const read = (next: string, chosen = sae) => {
+    clearTimeout(timer.current);
+    const id = 1 + Math.max(request.id ?? 0, status.id, view?.id ?? 0);
+    setDraft(next);
+    save(model, { text: next, sae: chosen, request: { id, text: next, sae: chosen } });
+  };
+  const timer = useRef<ReturnType<typeof setTimeout>>();
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const typed = (next: string) => {
+    setDraft(next);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => alive && next !== model.get("text") && read(next), PAUSE);
+  };
+
+  const changed = view !== null && (draft !== view.text || sae !== view.sae);
+  const stale = changed && !working;
+  const tokens = view?.tokens.length ?? 0;
+  return (
+    <>
+      <form
+        class="sae-bar"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (alive) read(draft);
+        }}
+      >
+        <TextBox
+          value={draft}
+          label="text to read"
+          placeholder="Type a text to see which features fire on it"
+          title="Enter reads it, and so does a pause in typing; Shift+Enter starts a new line"
+          onInput={typed}
+          onEnter={(text) => alive && read(text)}
+        />
+        <button
+          type="submit"
+          class="sae-primary"
+          disabled={!alive}
+          title={alive ? "Read the text (Enter)" : SILENT}
+        >
+          Read
+        </button>
+      </form>
+      <Trouble status={status} />
+      {view && tokens > 0 ? (
+        <Body
+          model={model}
+          view={view}
+          old={changed || working || status.state === "error"}
+          message={
+            working
+              ? `reading … ${seconds(elapsed)}`
+              : stale
+                ? alive
+                  ? "of the text before; Enter reads the new one"
+                  : "of the text before"
+                : null
+          }
+          onSae={(name) => read(draft, name)}
+        />
+      ) : working ? (
+        <p class="sae-empty">reading … {seconds(elapsed)}</p>
+      ) : (
+        <p class="sae-empty">
+          Type a text above to see which features fire on its tokens, or read this one:{" "}
+          <button
+            type="button"
+            class="sae-example sae-mono"
+            disabled={!alive}
+            onClick={() => read(EXAMPLE)}
+          >
+            {EXAMPLE}
+          </button>
+        </p>
+      )}
+      <Spoken
+        text={
+          working
+            ? elapsed > 1
+              ? "reading"
+              : ""
+            : status.state === "error"
+              ? ""
+              : view
+                ? `${count(tokens, "token")}, ${count(view.active, "feature")} fire`
+                : ""
+        }
+      />
+    </>
+  );
+}
+
+interface BodyProps {
+  model: Model;
+  view: View;
+  old: boolean;
+  message: string | null;
+  onSae: (name: string) => void;
+}
+
+function Body({ model, view, old, message, onSae }: BodyProps) {
+  const { alive, palette } = useHost();
+  const saes = useTrait(model, "saes");
+  const sae = useTrait(model, "sae");
+  const selected = useTrait(model, "selected");
+  const token = useTrait(model, "token");
+  const sort = useTrait(model, "sort");
+  const scale = useTrait(model, "scale");
+  const dense = useTrait(model, "dense");
+  const card = useTrait(model, "card");
+  const steerable = useTrait(model, "steerable");
+  const [hover, setHover] = useState<Cell | null>(null);
+
+  const cells = useMemo(
+    () =>
+      decodeCells(
+        model.get("row") ?? EMPTY,
+        model.get("column") ?? EMPTY,
+        model.get("value") ?? EMPTY,
+        view.features.length,
+      ),
+    [model, view],
+  );
+  const largest = useMemo(
+    () => (scale === "text" ? cells.value.reduce((a, b) => Math.max(a, b), 0) || 1 : null),
+    [cells, scale],
+  );
+  const order = useMemo(
+    () => arrange(view.features, sort, dense, cells, token, largest),
+    [view, sort, dense, cells, sort === "token" ? token : null, largest],
+  );
+
+  const steer = (feature: number) => {
+    if (!steerable || !alive) return;
+    save(model, { selected: feature, steer: { id: 1 + (model.get("steer").id ?? 0), feature } });
+  };
+  const pick = ({ index, column }: Cell) => {
+    const feature = index === null ? undefined : view.features[index]?.feature;
+    const next: Partial<HeatmapTraits> = {};
+    if (feature !== undefined) next.selected = feature;
+    if (column !== null) next.token = column;
+    save(model, next);
+  };
+
+  const chosen = view.features.findIndex((row) => row.feature === selected);
+  const row = view.features[chosen];
+  const marked = hover && hover.index === chosen && hover.column !== null ? hover.column : token;
+  const mark = chosen >= 0 && marked !== null ? valueAt(cells, chosen, marked) : null;
+  const top = largest === null ? "1 × peak" : `${number(largest)} (largest here)`;
+
+  return (
+    <>
+      <div class="sae-bar sae-controls">
+        <SaePicker saes={saes} value={sae} disabled={!alive} onChoose={onSae} />
+        <label class="sae-field" title="The order of the features">
+          <span>Sort</span>
+          <select
+            value={sort}
+            onChange={(event) => save(model, { sort: event.currentTarget.value as Sort })}
+          >
+            <option value="max">strongest here</option>
+            <option value="mean">mean where it fires</option>
+            <option value="share">on most tokens</option>
+            <option value="token">at the chosen token</option>
+            <option value="index">by number</option>
+          </select>
+        </label>
+        <label class="sae-field" title="What a full shade stands for">
+          <span>Scale</span>
+          <select
+            value={scale}
+            onChange={(event) => save(model, { scale: event.currentTarget.value as Scale })}
+          >
+            <option value="peak">× feature peak</option>
+            <option value="text">of this text</option>
+          </select>
+        </label>
+        <label
+          class="sae-field"
+          title="Hide features that fire on a larger share of the corpus's tokens than this"
+        >
+          <span>Hide dense</span>
+          <DenseSelect value={dense} onChange={(value) => save(model, { dense: value })} />
+        </label>
+        <span class="sae-grow" />
+        <span class="sae-count">
+          {message ??
+            `${order.length} of ${count(view.active, "feature")} · ${count(view.tokens.length, "token")}`}
+        </span>
+      </div>
+      {view.note && <div class="sae-note">{view.note}</div>}
+      <div class="sae-body">
+        {order.length > 0 ? (
+          <ScoreView
+            view={view}
+            cells={cells}
+            order={order}
+            largest={largest}
+            selected={selected}
+            token={token}
+            old={old}
+            onHover={setHover}
+            onPick={pick}
+            onSteer={(index) => {
+              const feature = view.features[index]?.feature;
+              if (feature !== undefined) steer(feature);
+            }}
+          />
+        ) : (
+          <p class="sae-empty">
+            {view.features.length > 0
+              ? `Every feature here is denser than ${percent(dense)}: show denser ones.`
+              : "No feature fires on this text."}
+          </p>
+        )}
+        <aside class="sae-side">
+          {selected === null ? (
+            <p class="sae-soft sae-hint">
+              Click a cell or a name to see what the feature is.
+              {steerable && " Double-click to steer it."}
+            </p>
+          ) : (
+            <FeatureCard
+              feature={selected}
+              row={row}
+              card={card}
+              mark={mark}
+              onSteer={steerable ? () => steer(selected) : null}
+            />
+          )}
+        </aside>
+      </div>
+      <div class="sae-legend">
+        <span class="sae-mono">0</span>
+        <span
+          class="sae-ramp"
+          style={{ background: palette ? gradient(palette.ramp) : undefined }}
+        />
+        <span class="sae-mono">{top}</span>
+        {view.explained && (
+          <span title="How much of each token's activation the features account for">
+            ▬ share of the activation explained
+          </span>
+        )}
+        <span class="sae-grow" />
+        <span class="sae-cut">
+          {[view.model, view.hook, view.width ? count(view.width, "feature") : ""]
+            .filter(Boolean)
+            .join(" · ")}
+        </span>
+      </div>
+    </>
+  );
+}
+
+const SHARES = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01];
+
+function DenseSelect({ value, onChange }: { value: number; onChange: (value: number) => void }) {
+  const shares = SHARES.includes(value) ? SHARES : [...SHARES, value].sort((a, b) => b - a);
+  return (
+    <select value={String(value)} onChange={(event) => onChange(Number(event.currentTarget.value))}>
+      {shares.map((share) => (
+        <option key={share} value={String(share)}>
+          {share >= 1 ? "none" : `> ${percent(share)}`}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function gradient(colors: readonly string[]): string {
+  const stops = Array.from(
+    { length: 9 },
+    (_, i) => colors[Math.round((i / 8) * (colors.length - 1))],
+  );
+  return `linear-gradient(90deg, ${stops.join(", ")})`;
+}
+
+/** The view, once there is one. */
+function useView(model: Model): View | null {
+  const view = useTrait(model, "view");
+  return view.tokens ? (view as View) : null;
+}
+
+function render({ model, el }: RenderProps<HeatmapTraits>) {
+  mount(
+    <Frame model={model} name="heatmap" label="Feature heatmap">
+      <Heatmap model={model} />
+    </Frame>,
+    el,
+  );
+  return () => mount(null, el);
+}
+
+export default { render };

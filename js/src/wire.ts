@@ -1,0 +1,233 @@
+/** The traits of every widget, as Python's halves write them, and bytes as typed arrays. */
+
+export interface Status {
+  id: number;
+  state: "idle" | "working" | "done" | "stopped" | "error";
+  text: string;
+  detail: string;
+  seconds: number;
+}
+
+export interface Sae {
+  name: string;
+  title: string;
+  /** Why this SAE is a placebo; null for a real one. */
+  placebo: string | null;
+  hook: string;
+  width: number;
+  /** Mean activation norm at the hook: what one `norm` counts. */
+  norm?: number | null;
+}
+
+export interface PanelTraits {
+  status: Status;
+  saes: Sae[];
+  sae: string;
+  selected: number | null;
+}
+
+export interface FeatureRow {
+  feature: number;
+  label: string;
+  peak: number | null;
+  density: number | null;
+  max: number;
+  mean: number;
+  share: number;
+}
+
+export interface View {
+  id: number;
+  text: string;
+  sae: string;
+  tokens: string[];
+  special: number[];
+  part: number[];
+  note: string;
+  model: string;
+  hook: string;
+  width: number;
+  active: number;
+  features: FeatureRow[];
+  explained?: number[] | null;
+}
+
+export interface Card {
+  feature: number;
+  sae: string;
+  label: string;
+  peak: number | null;
+  density: number | null;
+  histogram?: number[] | null;
+  likely: [string, number][];
+  unlikely: [string, number][];
+}
+
+export type Sort = "max" | "mean" | "share" | "index" | "token";
+export type Scale = "peak" | "text";
+
+export interface HeatmapRequest {
+  id: number;
+  text: string;
+  sae: string;
+}
+
+export interface HeatmapTraits extends PanelTraits {
+  text: string;
+  request: Partial<HeatmapRequest>;
+  view: Partial<View>;
+  row: DataView;
+  column: DataView;
+  value: DataView;
+  token: number | null;
+  sort: Sort;
+  scale: Scale;
+  /** Features that fire on a larger share of a corpus are hidden; 1 hides none. */
+  dense: number;
+  card: Partial<Card>;
+  steer: { id: number; feature: number } | Record<string, never>;
+  steerable: boolean;
+}
+
+export type Operation = "add" | "set" | "scale" | "ablate";
+export type Unit = "peak" | "norm" | "raw";
+export type Where = "all" | "prompt" | "generated";
+
+export interface Edit {
+  op: Operation;
+  feature?: number;
+  /** A direction of the person's own, in place of a feature. */
+  vector?: number[];
+  strength?: number;
+  unit?: Unit;
+  where?: Where;
+  sae?: string | null;
+  on?: boolean;
+}
+
+export interface SteeringFeature {
+  sae: string;
+  feature: number;
+  label: string;
+  peak: number | null;
+  density: number | null;
+  /** The recommended strength, × peak. */
+  strength: number | null;
+}
+
+export interface RunRequest {
+  id: number;
+  prompt: string;
+  length: number;
+  temperature: number;
+  seed: number;
+  edits: Edit[];
+}
+
+export interface Arm {
+  name: string;
+  tokens: string[];
+  nll: number | null;
+}
+
+export interface Run {
+  id: number;
+  request: RunRequest;
+  prompt: string[];
+  arms: Arm[];
+  fork: number | null;
+  ended: string;
+  calls: { prefill: number; steps: number };
+  ratio: number | null;
+  /** How many positions were changed: in all, or in the prompt and while writing. */
+  positions: number | [number, number] | null;
+  seconds: number;
+  note: string;
+}
+
+export interface TokensMessage {
+  kind: "tokens";
+  id: number;
+  seq: number;
+  arms: string[][];
+  seconds: number;
+}
+
+export interface SteeringTraits extends PanelTraits {
+  prompt: string;
+  length: number;
+  temperature: number;
+  seed: number;
+  edits: Edit[];
+  request: Partial<RunRequest>;
+  stop: number;
+  features: SteeringFeature[];
+  live: boolean;
+  run: Partial<Run>;
+}
+
+/** The non-zero cells of a heatmap, row after row: row `r` is `start[r] … start[r + 1]`. */
+export interface Cells {
+  start: Uint32Array;
+  column: Uint32Array;
+  value: Float32Array;
+}
+
+/**
+ * Cells from three byte traits. A `DataView` may begin anywhere in a larger buffer, at an odd
+ * byte too, so the numbers are read through it and not by laying a typed array over the buffer.
+ */
+export function decodeCells(row: DataView, column: DataView, value: DataView, rows: number): Cells {
+  const count = Math.min(row.byteLength >> 1, column.byteLength >> 2, value.byteLength >> 1);
+  const start = new Uint32Array(rows + 1);
+  const rowOf = new Uint16Array(count);
+  for (let i = 0; i < count; i++) {
+    const r = row.getUint16(2 * i, true);
+    rowOf[i] = r;
+    if (r < rows) start[r + 1] = (start[r + 1] ?? 0) + 1;
+  }
+  for (let r = 0; r < rows; r++) start[r + 1] = (start[r + 1] ?? 0) + (start[r] ?? 0);
+
+  const kept = start[rows] ?? 0;
+  const order = Array.from({ length: count }, (_, i) => i).filter((i) => (rowOf[i] ?? 0) < rows);
+  order.sort(
+    (a, b) =>
+      (rowOf[a] ?? 0) - (rowOf[b] ?? 0) ||
+      column.getUint32(4 * a, true) - column.getUint32(4 * b, true),
+  );
+  const cells = { start, column: new Uint32Array(kept), value: new Float32Array(kept) };
+  order.forEach((from, to) => {
+    cells.column[to] = column.getUint32(4 * from, true);
+    cells.value[to] = half(value.getUint16(2 * from, true));
+  });
+  return cells;
+}
+
+/** The value of row `r` at `column`; 0 where the feature does not fire. */
+export function valueAt(cells: Cells, r: number, column: number): number {
+  const end = cells.start[r + 1] ?? 0;
+  const i = firstFrom(cells, r, column);
+  return i < end && cells.column[i] === column ? (cells.value[i] ?? 0) : 0;
+}
+
+/** Index of the first cell of row `r` at `column` or to the right of it. */
+export function firstFrom(cells: Cells, r: number, column: number): number {
+  let low = cells.start[r] ?? 0;
+  let high = cells.start[r + 1] ?? 0;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((cells.column[middle] ?? 0) < column) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** A float16 from its bits. `Float16Array` is too young to rely on. */
+export function half(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 0x1f) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}

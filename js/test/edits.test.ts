@@ -1,0 +1,81 @@
+import { expect, test } from "vitest";
+import { convert, newEdit, push, range, resting, search, withOperation } from "../src/edits";
+import type { Edit, Sae, SteeringFeature } from "../src/wire";
+
+const sea: SteeringFeature = {
+  sae: "topk",
+  feature: 131,
+  label: "sea and ships",
+  peak: 6,
+  density: 0.02,
+  strength: 0.48,
+};
+const kitchen: SteeringFeature = { ...sea, feature: 13, label: "kitchen", strength: null };
+const fake: SteeringFeature = { ...sea, sae: "frozen", label: "sea by chance" };
+const saes: Sae[] = [
+  { name: "topk", title: "TopK", placebo: null, hook: "h", width: 256, norm: 12 },
+  { name: "frozen", title: "Frozen", placebo: "never trained", hook: "h", width: 256 },
+];
+const add: Edit = { op: "add", feature: 131, strength: 0.5, unit: "peak" };
+
+test("a slider has zero in its middle for add, and at its start for set and scale", () => {
+  expect(range(add, sea)).toEqual([-1.2, 1.2]);
+  expect(range({ ...add, op: "set" }, sea)).toEqual([0, 1.2]);
+  expect(range({ ...add, op: "scale" }, sea)).toEqual([0, 3]);
+});
+
+test("a slider reaches as far in raw units, and out to any value that was typed", () => {
+  expect(range({ ...add, unit: "raw" }, sea)[1]).toBeCloseTo(7.2);
+  expect(range({ ...add, strength: -5 }, sea)).toEqual([-5, 5]);
+});
+
+test("a strength keeps its push when its unit changes", () => {
+  expect(convert(0.5, "peak", "raw", sea, saes[0])).toBe(3);
+  expect(convert(0.5, "peak", "norm", sea, saes[0])).toBe(0.25);
+  expect(convert(3, "raw", "peak", sea, undefined)).toBe(0.5);
+  expect(convert(1, "peak", "norm", sea, undefined)).toBeNull();
+});
+
+test("a strength goes back to the recommended one, or to where nothing changes", () => {
+  expect(resting(add, sea, saes[0])).toBe(0.48);
+  expect(resting({ ...add, unit: "raw" }, sea, saes[0])).toBeCloseTo(2.88);
+  expect(resting(add, kitchen, saes[0])).toBe(0);
+  expect(resting({ ...add, op: "scale" }, sea, saes[0])).toBe(1);
+});
+
+test("an ablation has no strength; what follows one has one again", () => {
+  const ablated = withOperation({ ...add, where: "prompt" }, "ablate", sea, saes[0]);
+  expect(ablated).toEqual({ op: "ablate", feature: 131, where: "prompt" });
+  expect(withOperation(ablated, "set", sea, saes[0])).toMatchObject({
+    strength: 0.5,
+    unit: "peak",
+  });
+  expect(withOperation(ablated, "scale", sea, saes[0])).toMatchObject({ strength: 2 });
+  expect(withOperation(add, "set", sea, saes[0]).strength).toBe(0.5);
+});
+
+test("an edit says which way it pushes", () => {
+  expect(push(add)).toBe("up");
+  expect(push({ ...add, strength: -0.1 })).toBe("down");
+  expect(push({ ...add, op: "scale", strength: 0.5 })).toBe("down");
+  expect(push({ ...add, strength: 0 })).toBe("none");
+  expect(push({ op: "ablate", feature: 1 })).toBe("down");
+});
+
+test("a feature is added at its recommended strength", () => {
+  expect(newEdit(sea)).toMatchObject({ op: "add", feature: 131, strength: 0.48, sae: "topk" });
+  expect(newEdit(kitchen).strength).toBe(0.5);
+});
+
+test("features are found by number and name, the exact ones first and placebos last", () => {
+  const all = [fake, sea, kitchen];
+  expect(search("13", all, saes, 9)).toEqual([kitchen, sea, fake]);
+  expect(search("SEA", all, saes, 9)).toEqual([sea, fake]);
+  expect(search("", all, saes, 2)).toEqual([sea, kitchen]);
+  expect(search("nothing", all, saes, 9)).toEqual([]);
+});
+
+test("a number that nobody has named can be added, if the SAE has it", () => {
+  expect(search("200", [sea], saes, 9)[0]).toMatchObject({ feature: 200, sae: "topk", label: "" });
+  expect(search("256", [sea], saes, 9)).toEqual([]);
+});

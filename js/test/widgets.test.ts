@@ -1,0 +1,276 @@
+// @vitest-environment happy-dom
+import type { RenderProps } from "@anywidget/types";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import heatmap from "../src/widgets/heatmap";
+import steering from "../src/widgets/steering";
+import type { HeatmapTraits, Run, SteeringTraits } from "../src/wire";
+import { FakeModel } from "./model";
+
+const EMPTY = new DataView(new ArrayBuffer(0));
+const SHARED = {
+  status: { id: 0, state: "idle", text: "", detail: "", seconds: 0 } as const,
+  saes: [
+    { name: "topk", title: "TopK 256", placebo: null, hook: "h", width: 256 },
+    { name: "frozen", title: "Frozen 256", placebo: "never trained", hook: "h", width: 256 },
+  ],
+  sae: "topk",
+  selected: null,
+};
+const HEATMAP = {
+  ...SHARED,
+  text: "",
+  request: {},
+  view: {},
+  row: EMPTY,
+  column: EMPTY,
+  value: EMPTY,
+  token: null,
+  sort: "max",
+  scale: "peak",
+  dense: 1,
+  card: {},
+  steer: {},
+  steerable: true,
+} satisfies HeatmapTraits;
+const STEERING = {
+  ...SHARED,
+  prompt: "",
+  length: 40,
+  temperature: 0,
+  seed: 0,
+  edits: [],
+  request: {},
+  stop: 0,
+  features: [
+    { sae: "topk", feature: 131, label: "sea", peak: 6, density: 0.02, strength: 0.48 },
+    { sae: "frozen", feature: 131, label: "", peak: 5, density: 0.02, strength: null },
+  ],
+  live: true,
+  run: {},
+} satisfies SteeringTraits;
+
+let el: HTMLElement;
+let close: (() => void) | undefined;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  el = document.body.appendChild(document.createElement("div"));
+});
+afterEach(() => {
+  close?.();
+  el.remove();
+  vi.useRealTimers();
+});
+
+type Renders<T extends Record<string, unknown>> = { render: (props: RenderProps<T>) => () => void };
+
+async function show<T extends Record<string, unknown>>(widget: Renders<T>, state: T) {
+  const model = new FakeModel<T>(state);
+  close = widget.render({ model: model.model, el } as unknown as RenderProps<T>);
+  await settle();
+  return model;
+}
+
+/** Let Preact draw and its effects run. */
+async function settle() {
+  await vi.advanceTimersByTimeAsync(60);
+}
+
+const showHeatmap = (state: Partial<HeatmapTraits> = {}) =>
+  show(
+    heatmap as Renders<HeatmapTraits & Record<string, unknown>>,
+    {
+      ...HEATMAP,
+      ...state,
+    } as HeatmapTraits & Record<string, unknown>,
+  );
+const showSteering = (state: Partial<SteeringTraits> = {}) =>
+  show(
+    steering as Renders<SteeringTraits & Record<string, unknown>>,
+    {
+      ...STEERING,
+      ...state,
+    } as SteeringTraits & Record<string, unknown>,
+  );
+
+function find<E extends Element = HTMLElement>(selector: string): E {
+  const found = el.querySelector<E>(selector);
+  if (!found) throw new Error(`nothing matches ${selector}`);
+  return found;
+}
+
+function type(selector: string, text: string) {
+  const input = find<HTMLInputElement>(selector);
+  input.value = text;
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+test("closing a heatmap leaves no listener and no node behind", async () => {
+  const model = await showHeatmap();
+  expect(model.listeners).toBeGreaterThan(0);
+  close?.();
+  await settle();
+  expect(model.listeners).toBe(0);
+  expect(el.childNodes.length).toBe(0);
+});
+
+test("closing a steering panel leaves no listener and no node behind", async () => {
+  const model = await showSteering({ prompt: "So" });
+  close?.();
+  await settle();
+  expect(model.listeners).toBe(0);
+  expect(el.childNodes.length).toBe(0);
+});
+
+test("an empty heatmap offers an example, and reads it when it is clicked", async () => {
+  const model = await showHeatmap();
+  const example = find<HTMLButtonElement>(".sae-example");
+  example.click();
+  await settle();
+  expect(model.saved.at(-1)?.request).toEqual({ id: 1, text: example.textContent, sae: "topk" });
+});
+
+test("a text is read by itself after a pause, and once", async () => {
+  const model = await showHeatmap();
+  type(".sae-text", "Ah");
+  await vi.advanceTimersByTimeAsync(300);
+  type(".sae-text", "Ahoy");
+  expect(model.saved).toEqual([]);
+  await vi.advanceTimersByTimeAsync(800);
+  expect(model.saved.map((saved) => saved.request?.text)).toEqual(["Ahoy"]);
+});
+
+test("a kernel that is silent for two seconds is said to be, and comes back by itself", async () => {
+  const model = await showHeatmap();
+  await vi.advanceTimersByTimeAsync(2100);
+  expect(el.textContent).toContain("No answer from the kernel");
+  expect(find<HTMLButtonElement>(".sae-primary").disabled).toBe(true);
+  model.fire("msg:custom", { kind: "pong", id: 3 });
+  await settle();
+  expect(el.textContent).not.toContain("No answer");
+  expect(find<HTMLButtonElement>(".sae-primary").disabled).toBe(false);
+});
+
+test("an error is one sentence in place, with the rest in a drawer", async () => {
+  await showHeatmap({
+    status: { id: 1, state: "error", text: "it broke", detail: "Traceback", seconds: 0 },
+  });
+  expect(find(".sae-trouble span").textContent).toBe("it broke");
+  expect(find("details pre").textContent).toBe("Traceback");
+});
+
+const EDIT = { op: "add", feature: 131, strength: 0.5, unit: "peak", sae: "topk" } as const;
+
+test("an arrow nudges a strength by a hundredth, with Shift by a tenth, and runs it live", async () => {
+  const model = await showSteering({ prompt: "So", edits: [EDIT] });
+  const press = (key: string, shiftKey = false) =>
+    find(".sae-slider").dispatchEvent(
+      new KeyboardEvent("keydown", { key, shiftKey, bubbles: true }),
+    );
+  press("ArrowRight");
+  await settle();
+  expect(model.saved.at(-1)?.request?.edits?.[0]?.strength).toBe(0.51);
+  await vi.advanceTimersByTimeAsync(100);
+  press("ArrowLeft", true);
+  await settle();
+  expect(model.get("edits")[0]?.strength).toBe(0.41);
+  press("r");
+  await settle();
+  expect(model.get("edits")[0]?.strength).toBe(0.48);
+});
+
+test("without live, a change waits for Run", async () => {
+  const model = await showSteering({ prompt: "So", edits: [EDIT], live: false });
+  find(".sae-slider").dispatchEvent(
+    new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }),
+  );
+  await settle();
+  expect(model.saved.at(-1)).toEqual({ edits: [{ ...EDIT, strength: 0.51 }] });
+  find("form").dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
+  await settle();
+  expect(model.saved.at(-1)?.request).toMatchObject({ prompt: "So", edits: [{ strength: 0.51 }] });
+});
+
+test("an edit of a placebo is badged as one, with the reason", async () => {
+  await showSteering({ edits: [{ ...EDIT, sae: "frozen" }] });
+  expect(find(".sae-badge").textContent).toBe("placebo");
+  expect(find(".sae-badge").title).toContain("never trained");
+});
+
+const run = (id: number, tokens: string[][]): Run => ({
+  id,
+  request: { id, prompt: "So", length: 3, temperature: 0, seed: 0, edits: [] },
+  prompt: ["So"],
+  arms: tokens.map((each, i) => ({ name: i ? "steered" : "base", tokens: each, nll: 1 })),
+  fork: null,
+  ended: "length",
+  calls: { prefill: 1, steps: 2 },
+  ratio: 0.3,
+  positions: [1, 2],
+  seconds: 0.1,
+  note: "",
+});
+
+test("tokens stream over the old text, and those of a run that was replaced are dropped", async () => {
+  const old = run(1, [
+    [" a", " b", " c"],
+    [" a", " x", " y"],
+  ]);
+  const model = await showSteering({
+    prompt: "So",
+    run: old,
+    status: { ...SHARED.status, id: 1, state: "done" },
+  });
+  const panes = () => [...el.querySelectorAll(".sae-pane p")].map((p) => p.textContent);
+  expect(panes()).toEqual(["So a b c", "So a x y"]);
+
+  model.set("status", { ...SHARED.status, id: 2, state: "working" });
+  await settle();
+  expect(find(".sae-panes").className).toContain("sae-old");
+
+  const message = { kind: "tokens", id: 2, seq: 0, arms: [[" d"], [" e"]], seconds: 0.1 };
+  model.fire("msg:custom", message);
+  model.fire("msg:custom", { ...message, id: 1, arms: [[" no"], [" no"]] });
+  await settle();
+  expect(find(".sae-panes").className).not.toContain("sae-old");
+  expect(panes()).toEqual(["So d b c", "So e x y"]); // the old tails stand, greyed
+  expect([...el.querySelectorAll(".sae-tail")].map((p) => p.textContent)).toEqual([" b c", " x y"]);
+
+  model.set("run", run(2, [[" d"], [" e"]]));
+  model.set("status", { ...SHARED.status, id: 2, state: "done" });
+  await settle();
+  expect(panes()).toEqual(["So d", "So e"]);
+  expect(el.querySelectorAll(".sae-fork").length).toBe(2);
+  expect(find(".sae-foot").textContent).toContain("no edits");
+});
+
+test("the first words of a new prompt do not stand before the old text", async () => {
+  const model = await showSteering({
+    prompt: "So",
+    run: run(1, [
+      [" a", " b"],
+      [" a", " b"],
+    ]),
+    status: { ...SHARED.status, id: 1, state: "done" },
+  });
+  type(".sae-text", "Then");
+  find(".sae-text").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+  await settle();
+  model.fire("msg:custom", { kind: "tokens", id: 2, seq: 0, arms: [[" c"], [" d"]], seconds: 0 });
+  await settle();
+  const panes = [...el.querySelectorAll(".sae-pane p")].map((p) => p.textContent);
+  expect(panes).toEqual(["Then c", "Then d"]);
+});
+
+test("a change can be undone and done again", async () => {
+  const model = await showSteering({ prompt: "So", edits: [EDIT] });
+  find<HTMLButtonElement>(".sae-remove").click();
+  await settle();
+  expect(model.get("edits")).toEqual([]);
+  find<HTMLButtonElement>("[aria-label=undo]").click();
+  await settle();
+  expect(model.get("edits")).toEqual([EDIT]);
+  find<HTMLButtonElement>("[aria-label=redo]").click();
+  await settle();
+  expect(model.get("edits")).toEqual([]);
+});

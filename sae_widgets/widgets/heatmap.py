@@ -1,0 +1,213 @@
+"""The heatmap: which features fire on which tokens of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import traitlets
+from numpy.typing import ArrayLike
+
+from sae_widgets.widgets.panel import Panel, bundle, field, plain
+from sae_widgets.widgets.worker import Check, Executor, Report, default_executor
+
+SORTS = ("max", "mean", "share", "index", "token")
+SCALES = ("peak", "text")
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """One feature on one text. `max`, `mean` and `share` leave special tokens out.
+
+    `mean` is over the tokens where it fires; `share` is the share of tokens where it fires;
+    `peak` and `density` are over a corpus, and None where the SAE came without statistics.
+    """
+
+    feature: int
+    label: str
+    peak: float | None
+    density: float | None
+    max: float
+    mean: float
+    share: float
+
+
+@dataclass(frozen=True)
+class HeatmapView:
+    """What one heatmap shows: tokens, features, and one (row, column, value) per non-zero cell.
+
+    `row` counts in `features`, `column` in `tokens`. `special` and `part` list positions.
+    `active` is how many features fire anywhere in the text, shown here or not. `explained`, if
+    given, is the share of each token's activation that the SAE accounts for.
+    """
+
+    text: str
+    sae: str
+    tokens: Sequence[str]
+    features: Sequence[FeatureRow]
+    row: ArrayLike
+    column: ArrayLike
+    value: ArrayLike
+    active: int
+    special: Sequence[int] = ()
+    part: Sequence[int] = ()
+    note: str = ""
+    model: str = ""
+    hook: str = ""
+    width: int = 0
+    explained: Sequence[float] | None = None
+
+
+Read = Callable[[str, str, Check], HeatmapView]
+Describe = Callable[[int, str], Mapping[str, Any]]
+
+
+class Heatmap(Panel):
+    """Which features fire on which tokens of a text.
+
+    Type a text and read it; click a cell to select its feature and token; double-click to steer
+    the feature. `read(text, sae, check)` makes the view; `describe(feature, sae)` makes the card
+    beside it; `steer(feature)`, if given, is told what the person wants to steer.
+    """
+
+    _esm = bundle("heatmap.js")
+    _css = bundle("heatmap.css")
+
+    # The kernel's: a view and its cells are replaced together.
+    view = traitlets.Dict().tag(sync=True)
+    row = traitlets.Bytes(b"").tag(sync=True)  # uint16, little-endian, one per non-zero cell
+    column = traitlets.Bytes(b"").tag(sync=True)  # uint32
+    value = traitlets.Bytes(b"").tag(sync=True)  # float16
+    card = traitlets.Dict().tag(sync=True)
+    steerable = traitlets.Bool(False).tag(sync=True)
+    # The user's.
+    text = traitlets.Unicode("").tag(sync=True)
+    token = traitlets.Int(None, allow_none=True).tag(sync=True)
+    sort = traitlets.Enum(SORTS, "max").tag(sync=True)
+    scale = traitlets.Enum(SCALES, "peak").tag(sync=True)
+    dense = traitlets.Float(1.0, min=0.0, max=1.0).tag(sync=True)
+    steer = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        read: Read,
+        describe: Describe,
+        steer: Callable[[int], None] | None = None,
+        *,
+        saes: Sequence[Mapping[str, Any]],
+        sae: str | None = None,
+        text: str = "",
+        worker: Callable[[Report], Executor] = default_executor,
+    ) -> None:
+        super().__init__(saes, sae, worker, text=text, steerable=steer is not None)
+        self._read = read
+        self._describe = describe
+        self._steer = steer
+        self._newest = 0  # the id of the last text that was given to the worker
+        if text:
+            # In this cell, not on the worker: a mistake in the text raises where it was made.
+            self.show(read(text, self.sae, lambda: None))
+        self.observe(self._on_request, "request")
+        self.observe(self._on_choice, ["text", "sae"])
+        self.observe(self._on_selected, "selected")
+        self.observe(self._on_steer, "steer")
+
+    def show(self, view: HeatmapView, id: int | None = None) -> None:
+        """Replace what is drawn."""
+        shown, cells = _to_wire(view, self._next_id() if id is None else id)
+        with self.hold_sync():
+            self.row, self.column, self.value = cells
+            self.view = shown
+            if self.token is not None and self.token >= len(shown["tokens"]):
+                self.token = None
+        self._describe_selected()
+
+    def __repr__(self) -> str:
+        tokens, features = len(self.view.get("tokens", ())), len(self.view.get("features", ()))
+        return f"Heatmap({tokens} tokens × {features} features)"
+
+    def _on_request(self, change: Mapping[str, Any]) -> None:
+        try:
+            id = field(change["new"], "id", int)
+            text, sae = field(change["new"], "text", str), field(change["new"], "sae", str)
+            self._newest = max(id, self._newest)
+            self.sae = sae  # refuses a name that is not in `saes`
+        except (ValueError, traitlets.TraitError) as error:
+            self._fail(error)
+            return
+        self._submit(id, text, sae)
+
+    def _on_choice(self, _change: object) -> None:
+        """Read what Python set. The browser sends a request beside them, which is newer."""
+        if self.request.get("id", 0) <= self._newest:
+            self._submit(self._next_id(), self.text, self.sae)
+
+    def _submit(self, id: int, text: str, sae: str) -> None:
+        self._newest = id
+
+        def job(check: Check) -> None:
+            view = self._read(text, sae, check)
+            check()
+            self.show(view, id)
+
+        self._executor.submit(id, job)
+
+    def _on_selected(self, _change: object) -> None:
+        self._describe_selected()
+
+    def _describe_selected(self) -> None:
+        """Fill the card. Milliseconds of work, so it runs where it is asked for."""
+        sae = self.view.get("sae") or self.sae
+        if self.selected is None:
+            self.card = {}
+            return
+        try:
+            self.card = plain({**self._describe(self.selected, sae), "sae": sae})
+        except Exception as error:
+            self.card = {}
+            self._fail(error, int(self.status.get("id") or 0))
+
+    def _on_steer(self, change: Mapping[str, Any]) -> None:
+        if self._steer is None:
+            return
+        try:
+            self._steer(field(change["new"], "feature", int))
+        except Exception as error:
+            self._fail(error, int(self.status.get("id") or 0))
+
+
+def _to_wire(view: HeatmapView, id: int) -> tuple[dict[str, Any], tuple[bytes, bytes, bytes]]:
+    """A view as the browser gets it: plain values, and three flat arrays for the cells."""
+    row, column = np.asarray(view.row), np.asarray(view.column)
+    value = np.asarray(view.value)
+    if not row.shape == column.shape == value.shape or row.ndim != 1:
+        raise ValueError(
+            "a heatmap needs one row, one column and one value per cell; got arrays of shapes "
+            f"{row.shape}, {column.shape}, {value.shape}"
+        )
+    if row.size and (row.max() >= len(view.features) or column.max() >= len(view.tokens)):
+        raise ValueError(
+            f"a heatmap of {len(view.tokens)} tokens and {len(view.features)} features got a cell "
+            f"at token {column.max()}, row {row.max()}"
+        )
+    if not np.isfinite(value).all():
+        raise ValueError("a heatmap shows finite values only; got NaN or infinity in a cell")
+    shown = {
+        "id": id,
+        **{
+            name: getattr(view, name)
+            for name in ("text", "sae", "note", "model", "hook", "width", "active")
+        },
+        **{name: list(getattr(view, name)) for name in ("tokens", "special", "part")},
+        "explained": None if view.explained is None else list(view.explained),
+        "features": [asdict(feature) for feature in view.features],
+    }
+    largest = float(np.finfo(np.float16).max)
+    cells = (
+        row.astype("<u2").tobytes(),
+        column.astype("<u4").tobytes(),
+        value.clip(-largest, largest).astype("<f2").tobytes(),
+    )
+    return plain(shown), cells

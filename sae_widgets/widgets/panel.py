@@ -1,0 +1,115 @@
+"""What every widget has: a bundle, a status line, a choice of SAEs, a selected feature."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from sae_widgets.widgets.worker import Executor, Report, Status, default_executor, sentence
+
+STATIC = Path(__file__).parent.parent / "static"
+
+
+def bundle(name: str) -> Path:
+    """The built front-end file `name`."""
+    path = STATIC / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the widget's front end {name!r} has not been built: {path} is missing. "
+            "An installed package contains it; in a checkout run `npm ci && npm run build` in js/."
+        )
+    return path
+
+
+class Panel(anywidget.AnyWidget):
+    """The traits that all widgets share.
+
+    `saes` lists the SAEs a person can choose from, each {"name", "title", "placebo", "hook",
+    "width"}; `placebo` says why one is a placebo and is None for a real one.
+    """
+
+    status = traitlets.Dict(Status().to_json()).tag(sync=True)  # the kernel's
+    saes = traitlets.List(traitlets.Dict()).tag(sync=True)  # the kernel's
+    sae = traitlets.Unicode("").tag(sync=True)  # the user's: the name of the chosen one
+    selected = traitlets.Int(None, allow_none=True).tag(sync=True)  # the user's: a feature
+    request = traitlets.Dict().tag(sync=True)  # the user's: what the model is asked for
+
+    def __init__(
+        self,
+        saes: Sequence[Mapping[str, Any]],
+        sae: str | None = None,
+        worker: Callable[[Report], Executor] = default_executor,
+        **traits: Any,
+    ) -> None:
+        choices = [plain(choice) for choice in saes]
+        if not choices:
+            raise ValueError("a widget needs at least one SAE; got an empty list of `saes`")
+        super().__init__(saes=choices, sae=sae or choices[0]["name"], **traits)
+        self._executor = worker(self._show_status)
+        self.on_msg(self._answer)
+
+    @traitlets.validate("sae")
+    def _known_sae(self, proposal: Mapping[str, Any]) -> str:
+        names = [choice["name"] for choice in self.saes]
+        if proposal["value"] not in names:
+            raise traitlets.TraitError(
+                f"there is no SAE named {proposal['value']!r} here; the names are {names}"
+            )
+        return str(proposal["value"])
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take what the browser sends; what cannot be taken is said on the screen."""
+        try:
+            super().set_state(sync_data)
+        except traitlets.TraitError as error:
+            self._fail(error, int(self.status.get("id") or 0))
+
+    def _show_status(self, status: Status) -> None:
+        self.status = status.to_json()
+
+    def _fail(self, error: BaseException, id: int = 0) -> None:
+        """Show `error` in the widget: Jupyter shows an exception in a callback to nobody."""
+        self._show_status(Status(id, "error", sentence(error)))
+
+    def _answer(self, _widget: object, content: Any, _buffers: object) -> None:
+        """Answer a ping, so that the browser knows that the kernel lives."""
+        if isinstance(content, dict) and content.get("kind") == "ping":
+            self.send({"kind": "pong", "id": content.get("id")})
+
+    def _next_id(self) -> int:
+        """An id above every one that has been used, for a request that Python makes itself."""
+        return 1 + max(int(self.status.get("id") or 0), int(self.request.get("id") or 0))
+
+
+def plain(value: Any) -> Any:
+    """`value` as the browser will get it: JSON, and no NaN or infinity, which JSON cannot say."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=_scalar))
+    except ValueError as error:
+        raise ValueError(
+            f"a widget shows finite numbers only; got NaN or infinity in {str(value)[:200]}"
+        ) from error
+
+
+def _scalar(value: Any) -> Any:
+    """NumPy and torch scalars as the numbers they are."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a widget cannot show a {type(value).__name__}; use numbers, text and lists")
+
+
+def field(request: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
+    """Field `name` of what the browser sent, which is data and not to be trusted."""
+    value = request.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        wanted = kind.__name__ if isinstance(kind, type) else "number"
+        raise ValueError(f"a request needs {name!r} of type {wanted}; got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a request's {name!r} must be finite; got {value!r}")
+    return value

@@ -1,0 +1,188 @@
+"""The steering panel: turn features up and down, and watch what the model then writes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import traitlets
+
+from sae_widgets.widgets.panel import Panel, bundle, field, plain
+from sae_widgets.widgets.worker import Check, Executor, Report, default_executor
+
+OPERATIONS = ("add", "set", "scale", "ablate")
+UNITS = ("peak", "norm", "raw")
+PLACES = ("all", "prompt", "generated")
+LONGEST = 2_000
+"""Tokens a person can ask for at once: a slip of the finger must not book the kernel for hours."""
+
+OnTokens = Callable[[Sequence[Sequence[str]]], None]
+"""Told, while a run goes on, the tokens that each arm has added since it was last told."""
+
+RunRequest = Callable[[Mapping[str, Any], Check, OnTokens], Mapping[str, Any]]
+
+
+class Steering(Panel):
+    """Turn features up and down, and watch the unsteered and the steered text side by side.
+
+    `run(request, check, on_tokens)` makes the texts. `features` are those a person can add, each
+    {"sae", "feature", "label", "peak", "density", "strength"}, `strength` being the recommended
+    one or None. `edits` are edits in their JSON form.
+    """
+
+    _esm = bundle("steering.js")
+    _css = bundle("steering.css")
+
+    # The kernel's.
+    features = traitlets.List(traitlets.Dict()).tag(sync=True)
+    run = traitlets.Dict().tag(sync=True)
+    # The user's.
+    prompt = traitlets.Unicode("").tag(sync=True)
+    length = traitlets.Int(40, min=1, max=LONGEST).tag(sync=True)
+    temperature = traitlets.Float(0.0, min=0.0, max=10.0).tag(sync=True)
+    seed = traitlets.Int(0, min=0, max=2**53 - 1).tag(sync=True)  # what JavaScript counts exactly
+    edits = traitlets.List(traitlets.Dict()).tag(sync=True)
+    live = traitlets.Bool(True).tag(sync=True)
+    stop = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        run: RunRequest,
+        *,
+        saes: Sequence[Mapping[str, Any]],
+        features: Sequence[Mapping[str, Any]] = (),
+        prompt: str = "",
+        edits: Sequence[Mapping[str, Any]] = (),
+        worker: Callable[[Report], Executor] = default_executor,
+        **traits: Any,
+    ) -> None:
+        super().__init__(
+            saes, None, worker, features=plain(features), prompt=prompt, edits=edits, **traits
+        )
+        self._run = run
+        self._newest = 0  # the id of the last request that was given to the worker
+        self.observe(self._on_request, "request")
+        self.observe(self._on_change, ["prompt", "length", "temperature", "seed", "edits"])
+        self.observe(self._on_stop, "stop")
+        if prompt:
+            self.start()
+
+    def start(self) -> None:
+        """Run with the present prompt, edits and settings."""
+        names = ("prompt", "length", "temperature", "seed", "edits")
+        self._submit({"id": self._next_id(), **{name: getattr(self, name) for name in names}})
+
+    def __repr__(self) -> str:
+        count = len(self.edits)
+        return f"Steering({self.prompt!r}, {count} edit{'' if count == 1 else 's'})"
+
+    @traitlets.validate("edits")
+    def _valid_edits(self, proposal: Mapping[str, Any]) -> list[dict[str, Any]]:
+        try:
+            return [check_edit(edit) for edit in proposal["value"]]
+        except ValueError as error:
+            raise traitlets.TraitError(str(error)) from error
+
+    def _on_request(self, change: Mapping[str, Any]) -> None:
+        try:
+            request = check_request(change["new"])
+        except ValueError as error:
+            self._fail(error, int(self.status.get("id") or 0))
+            return
+        self._submit(request)
+
+    def _on_change(self, _change: object) -> None:
+        """Run again when Python changed something; the browser sends a newer request beside it."""
+        if self.live and self.prompt and self.request.get("id", 0) <= self._newest:
+            self.start()
+
+    def _on_stop(self, change: Mapping[str, Any]) -> None:
+        self._executor.stop(change["new"])
+
+    def _submit(self, request: Mapping[str, Any]) -> None:
+        id = self._newest = int(request["id"])
+
+        def job(check: Check) -> None:
+            result = self._run(request, check, Stream(id, self.send))
+            if id == self._newest:  # a run that was stopped is shown; one that was replaced is not
+                self.run = plain({**result, "id": id, "request": dict(request)})
+
+        self._executor.submit(id, job)
+
+
+class Stream:
+    """Sends tokens to the browser as they come, at most `RATE` messages a second.
+
+    Jupyter drops messages above its rate limit without a word, so they are gathered. The last ones
+    may stay here unsent: a run ends with the `run` trait, which holds them all.
+    """
+
+    RATE = 20
+
+    def __init__(self, id: int, send: Callable[[dict[str, Any]], None]) -> None:
+        self._id = id
+        self._send = send
+        self._sequence = 0
+        self._arms: list[list[str]] = []
+        self._start = time.perf_counter()
+        self._sent = -math.inf
+
+    def __call__(self, arms: Sequence[Sequence[str]]) -> None:
+        while len(self._arms) < len(arms):
+            self._arms.append([])
+        for gathered, new in zip(self._arms, arms, strict=True):
+            gathered.extend(new)
+        now = time.perf_counter()
+        if now - self._sent < 1 / self.RATE:
+            return
+        self._send(
+            {
+                "kind": "tokens",
+                "id": self._id,
+                "seq": self._sequence,
+                "arms": self._arms,
+                "seconds": now - self._start,
+            }
+        )
+        self._sequence += 1
+        self._sent = now
+        self._arms = [[] for _ in self._arms]
+
+
+def check_request(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's request as the browser sent it, or a ValueError that says what is wrong with it."""
+    length, temperature = field(request, "length", int), field(request, "temperature", (int, float))
+    seed = field(request, "seed", int)
+    if not 1 <= length <= LONGEST:
+        raise ValueError(f"a run writes 1 to {LONGEST} tokens; got length {length}")
+    if not 0 <= temperature <= 10:
+        raise ValueError(f"a temperature is 0 (greedy) to 10; got {temperature}")
+    if seed < 0:
+        raise ValueError(f"a seed is a whole number from 0; got {seed}")
+    return {
+        "id": field(request, "id", int),
+        "prompt": field(request, "prompt", str),
+        "length": length,
+        "temperature": float(temperature),
+        "seed": seed,
+        "edits": [check_edit(edit) for edit in field(request, "edits", (list, tuple))],
+    }
+
+
+def check_edit(edit: Any) -> dict[str, Any]:
+    """An edit in its JSON form, or a ValueError that says what is wrong with it."""
+    if not isinstance(edit, Mapping):
+        raise ValueError(f"an edit is a dict; got {edit!r}")
+    if edit.get("op") not in OPERATIONS:
+        raise ValueError(f"an edit's operation is one of {OPERATIONS}; got {edit.get('op')!r}")
+    if "vector" not in edit and field(edit, "feature", int) < 0:
+        raise ValueError(f"a feature is a number from 0; got {edit['feature']}")
+    if edit["op"] != "ablate":
+        field(edit, "strength", (int, float))
+    if edit.get("unit", "peak") not in UNITS:
+        raise ValueError(f"an edit's unit is one of {UNITS}; got {edit['unit']!r}")
+    if edit.get("where", "all") not in PLACES:
+        raise ValueError(f"an edit applies at one of {PLACES}; got {edit['where']!r}")
+    return dict(edit)
