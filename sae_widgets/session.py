@@ -1,0 +1,512 @@
+"""A session: a model, its SAEs and their labels bound together. Here models meet widgets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import traitlets
+
+from sae_widgets.explain import logit_lens
+from sae_widgets.features import Features, capture, check_width
+from sae_widgets.model import (
+    Model,
+    activations,
+    check_hook,
+    check_inference,
+    context_length,
+    device_of,
+    identity,
+)
+from sae_widgets.sae import SAE
+from sae_widgets.steering import Add, Arm, Edit, Run, edit_from_json, generate
+from sae_widgets.steering.edits import AnyEdit, Unit
+from sae_widgets.steering.generation import Stop
+from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
+from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Steering
+
+ROWS = 200
+"""The most features a heatmap is sent: more than a person will scroll through."""
+
+LISTED = 1024
+"""An SAE of at most so many features is listed whole for choosing from; else only labelled ones."""
+
+FIRST_STRENGTH = 0.5
+"""What a feature is steered with, × its peak, where none is recommended."""
+
+SAMPLE = (
+    "The museum opened its doors at nine in the morning. Most of the visitors had come to see the "
+    "old maps, and a few of them stayed until the evening to talk about what they had found."
+)
+"""Ordinary text to try an SAE on."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a person calls a feature, and the strength (× peak) that steers well with it."""
+
+    label: str
+    strength: float | None = None
+
+
+Labels = Mapping[str, Mapping[Any, Any]]
+"""By the name of the SAE and the number of the feature: a text, or a record with a `label`."""
+
+
+class Session(traitlets.HasTraits):
+    """A model and an SAE, with everything a person does with the two.
+
+    `saes` are further SAEs of the same model (other widths, placebos) that the widgets offer by
+    name. All widgets of a session share the chosen `sae`, the `selected` feature and the `edits`.
+
+    When it is made, each SAE is tried on `sample` (None: on nothing): one that does not belong to
+    this model and hook is refused with the likely reason.
+    """
+
+    selected = traitlets.Int(None, allow_none=True)
+    chosen = traitlets.Unicode()
+    _edits = traitlets.List(traitlets.Dict())
+
+    def __init__(
+        self,
+        model: Model,
+        sae: SAE,
+        *,
+        labels: Labels | None = None,
+        saes: Sequence[SAE] = (),
+        sample: str | None = SAMPLE,
+    ) -> None:
+        super().__init__()
+        if getattr(model, "tokenizer", None) is None:
+            raise ValueError(
+                "this model has no tokenizer, so it cannot read text; give it one: "
+                "load_model(model, tokenizer)"
+            )
+        check_inference(model)
+        self.model = model
+        self.saes = _named([sae, *saes])
+        self.chosen = sae.name
+        self._labels = _labels(labels or {}, self.saes)
+        for each in self.saes.values():
+            check_hook(model, each.hook)
+            each.to(device_of(model))
+            _check_fit(model, each, sample)
+
+    @property
+    def sae(self) -> SAE:
+        """The chosen SAE."""
+        return self.saes[self.chosen]
+
+    @property
+    def labels(self) -> dict[str, dict[int, str]]:
+        """The label of each labelled feature, by the name of its SAE."""
+        return {
+            name: {feature: label.label for feature, label in known.items()}
+            for name, known in self._labels.items()
+        }
+
+    def label(self, feature: int, sae: str | None = None) -> str:
+        """What `feature` is called; empty where nobody has named it."""
+        chosen = self._sae(sae)
+        chosen.check_feature(feature)
+        known = self._labels[chosen.name].get(feature)
+        return "" if known is None else known.label
+
+    def find(self, label: str, sae: str | None = None) -> int:
+        """The feature that is called `label`; of several, the first by number."""
+        names = self.labels[self._sae(sae).name]
+        for feature, name in sorted(names.items()):
+            if name == label:
+                return feature
+        nearest = difflib.get_close_matches(label, names.values(), n=3, cutoff=0.4)
+        raise ValueError(
+            f"no feature of this SAE is called {label!r}. Nearest names: "
+            f"{', '.join(map(repr, nearest)) or 'none'}. All are in `session.labels`."
+        )
+
+    @property
+    def edits(self) -> tuple[AnyEdit, ...]:
+        """The edits that the session's widgets share."""
+        return tuple(edit_from_json(edit) for edit in self._edits)
+
+    @edits.setter
+    def edits(self, edits: Iterable[AnyEdit | Mapping[str, Any]]) -> None:
+        self._edits = [_to_json(edit) for edit in edits]
+
+    def features(self, text: str, sae: str | None = None) -> Features:
+        """Which features fire on each token of `text`, as far as the model's context goes."""
+        return capture(self.model, self._sae(sae), self._encode(text).ids)
+
+    def generate(
+        self,
+        prompt: str,
+        edits: Sequence[AnyEdit] | Mapping[str, Sequence[AnyEdit]] = (),
+        *,
+        max_new_tokens: int = 40,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Run:
+        """Continue `prompt` without edits and, beside it, under `edits`.
+
+        Several arms may be given by name: {"sea": [...], "random": [...]}.
+        """
+        named = edits if isinstance(edits, Mapping) else {"steered": edits} if edits else {}
+        arms = [Arm("base"), *(Arm(name, tuple(each)) for name, each in named.items())]
+        return generate(
+            self.model,
+            self.saes,
+            self._encode(prompt, whole=True).ids,
+            arms,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+
+    def heatmap(self, text: str = "") -> Heatmap:
+        """A widget: which features fire on which tokens of `text`."""
+        widget = Heatmap(
+            self._read,
+            self._describe,
+            self.steer_feature,
+            saes=[_choice(sae) for sae in self.saes.values()],
+            sae=self.chosen,
+            text=text,
+        )
+        self._share(widget)
+        return widget
+
+    def steer(
+        self,
+        prompt: str = "",
+        edits: Iterable[AnyEdit | Mapping[str, Any]] | None = None,
+        *,
+        length: int = 40,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Steering:
+        """A widget: what the model writes after `prompt`, without and with `edits`.
+
+        Edits given here become those of the session; None takes those it has. `length` is in
+        tokens; `temperature` 0 is greedy.
+        """
+        if edits is not None:
+            self.edits = edits
+        widget = Steering(
+            self._run,
+            saes=[_choice(sae) for sae in self.saes.values()],
+            features=self._listed(),
+            prompt=prompt,
+            edits=self._edits,
+            length=length,
+            temperature=temperature,
+            seed=seed,
+        )
+        self._share(widget, edits=True)
+        return widget
+
+    def steer_feature(self, feature: int) -> None:
+        """Select `feature` of the chosen SAE and add an edit for it, unless there is one."""
+        sae = self.sae
+        sae.check_feature(feature)
+        self.selected = feature
+        first = next(iter(self.saes))
+        if any(edit.feature == feature and (edit.sae or first) == sae.name for edit in self.edits):
+            return
+        label = self._labels[sae.name].get(feature)
+        strength = FIRST_STRENGTH if label is None or label.strength is None else label.strength
+        unit: Unit = "peak" if sae.stats is not None else "raw"
+        self.edits = [*self.edits, Add(feature, strength, unit=unit, sae=sae.name)]
+
+    def __repr__(self) -> str:
+        return f"Session({identity(self.model)['name']!r}, saes={list(self.saes)})"
+
+    # What the widgets call
+
+    def _read(self, text: str, sae: str, check: Callable[[], None]) -> HeatmapView:
+        check()
+        chosen = self._sae(sae)
+        encoded = self._encode(text)
+        features = capture(self.model, chosen, encoded.ids)
+        check()
+        spelled = pieces(self.model.tokenizer, encoded.ids)
+        rows = _rows(features)
+        place = torch.full((chosen.d_sae,), -1)
+        place[rows] = torch.arange(len(rows))
+        row = place[features.feature]
+        sent = row >= 0
+        return HeatmapView(
+            text=text,
+            sae=chosen.name,
+            tokens=[piece.shown for piece in spelled],
+            special=[i for i, piece in enumerate(spelled) if piece.special],
+            part=[i for i, piece in enumerate(spelled) if piece.part],
+            features=[self._row(chosen, features, feature) for feature in rows],
+            row=row[sent].numpy(),
+            column=features.position[sent].numpy(),
+            value=features.value[sent].numpy(),
+            active=len(features.summary.feature),
+            note=_note(encoded, context_length(self.model)),
+            model=str(self.model.cfg.model_name),
+            hook=chosen.hook,
+            width=chosen.d_sae,
+            explained=[round(float(x), 4) for x in features.explained.clamp(0, 1)],
+        )
+
+    def _describe(self, feature: int, sae: str) -> dict[str, Any]:
+        chosen = self._sae(sae)
+        lens = logit_lens(self.model, chosen, [feature])[0]
+        stats = chosen.stats
+
+        def readable(side: Sequence[tuple[int, float]]) -> list[list[Any]]:
+            return [[shown(self.model.tokenizer, token), round(x, 3)] for token, x in side]
+
+        return {
+            **self._about(chosen, feature),
+            "histogram": None if stats is None else stats.histogram[feature].tolist(),
+            "likely": readable(lens.likely),
+            "unlikely": readable(lens.unlikely),
+        }
+
+    def _run(
+        self,
+        request: Mapping[str, Any],
+        check: Callable[[], None],
+        on_tokens: Callable[[Sequence[Sequence[str]]], None],
+    ) -> dict[str, Any]:
+        def keep_what_is_written() -> None:
+            try:
+                check()
+            except Cancelled:
+                raise Stop from None
+
+        tokenizer = self.model.tokenizer
+        ids = self._encode(request["prompt"], whole=True).ids
+        edits = tuple(edit_from_json(edit) for edit in request["edits"])
+        arms = [Arm("base"), Arm("steered", edits)]
+        streams = [Spelling(tokenizer, ids) for _ in arms]
+
+        def tell(step: Sequence[int | None]) -> None:
+            on_tokens(
+                [
+                    [] if token is None else [stream.add(token).text]
+                    for stream, token in zip(streams, step, strict=True)
+                ]
+            )
+
+        run = generate(
+            self.model,
+            self.saes,
+            ids,
+            arms,
+            max_new_tokens=request["length"],
+            temperature=request["temperature"],
+            seed=request["seed"],
+            check=keep_what_is_written,
+            on_step=tell,
+        )
+        return self._told(run)
+
+    def _told(self, run: Run) -> dict[str, Any]:
+        """A run as its widget shows it."""
+
+        def texts(arm: Sequence[int]) -> list[str]:
+            whole = pieces(self.model.tokenizer, [*run.ids, *arm])
+            return [piece.text for piece in whole[len(run.ids) :]]
+
+        steered = len(run.arms) - 1
+        return {
+            "prompt": [piece.text for piece in pieces(self.model.tokenizer, run.ids)],
+            "arms": [
+                {"name": arm.name, "tokens": texts(tokens), "nll": round(run.nll(row), 4)}
+                for row, (arm, tokens) in enumerate(zip(run.arms, run.tokens, strict=True))
+            ],
+            "fork": run.fork,
+            "ended": run.stopped,
+            "calls": run.hook_calls,
+            "ratio": round(run.ratio[steered], 4),
+            "positions": list(run.positions[steered]),
+            "seconds": run.seconds,
+            "note": _run_note(run, context_length(self.model)),
+        }
+
+    # Helpers
+
+    def _share(self, widget: Heatmap | Steering, *, edits: bool = False) -> None:
+        """Let the widget follow the session and the session follow the widget."""
+        traitlets.link((self, "chosen"), (widget, "sae"))
+        traitlets.link((self, "selected"), (widget, "selected"))
+        if edits:
+            traitlets.link((self, "_edits"), (widget, "edits"))
+
+    def _sae(self, name: str | None) -> SAE:
+        if name is None:
+            return self.sae
+        if name not in self.saes:
+            raise ValueError(
+                f"this session has no SAE {name!r}; it has {', '.join(map(repr, self.saes))}"
+            )
+        return self.saes[name]
+
+    def _encode(self, text: str, *, whole: bool = False) -> Encoded:
+        limit = 2**31 if whole else context_length(self.model)
+        return encode(self.model.tokenizer, text, limit=limit)
+
+    def _about(self, sae: SAE, feature: int) -> dict[str, Any]:
+        label = self._labels[sae.name].get(feature)
+        return {
+            "sae": sae.name,
+            "feature": feature,
+            "label": "" if label is None else label.label,
+            "peak": None if sae.stats is None else _digits(sae.stats.peak[feature]),
+            "density": None if sae.stats is None else _digits(sae.stats.density[feature]),
+        }
+
+    def _row(self, sae: SAE, features: Features, feature: int) -> FeatureRow:
+        about = self._about(sae, feature)
+        del about["sae"]
+        summary = features.summary
+        place = int(torch.searchsorted(summary.feature, feature))
+        return FeatureRow(
+            **about,
+            max=_digits(summary.max[place]),
+            mean=_digits(summary.mean[place]),
+            share=_digits(summary.share[place]),
+        )
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """The features a person can choose from, of all SAEs."""
+        listed = []
+        for sae in self.saes.values():
+            known = self._labels[sae.name]
+            small = sae.d_sae <= LISTED
+            for feature in range(sae.d_sae) if small else sorted(known):
+                if feature not in known and sae.stats is not None and not sae.stats.peak[feature]:
+                    continue  # it never fired, so it stands for nothing
+                strength = known[feature].strength if feature in known else None
+                listed.append({**self._about(sae, feature), "strength": strength})
+        return listed
+
+
+def _rows(features: Features) -> list[int]:
+    """The features worth sending: the strongest by each measure, in order of their maximum."""
+    if len(features.summary.feature) <= ROWS:
+        return features.strongest(ROWS)
+    wanted = {
+        feature for by in ("mean", "share") for feature in features.strongest(ROWS // 5, by=by)
+    }
+    order = features.strongest(len(features.summary.feature))
+    for feature in order:
+        if len(wanted) == ROWS:
+            break
+        wanted.add(feature)
+    return [feature for feature in order if feature in wanted]
+
+
+def _choice(sae: SAE) -> dict[str, Any]:
+    return {
+        "name": sae.name,
+        "title": sae.title,
+        "placebo": sae.placebo,
+        "hook": sae.hook,
+        "width": sae.d_sae,
+        "norm": None if sae.stats is None else _digits(sae.stats.norm),
+    }
+
+
+def _digits(value: Any) -> float:
+    """Five digits are more than a screen shows, and a third of what JSON would spell out."""
+    return float(f"{float(value):.5g}")
+
+
+def _note(encoded: Encoded, limit: int) -> str:
+    if encoded.dropped:
+        return (
+            f"This model reads {limit} tokens at once: the first {len(encoded.ids)} of "
+            f"{len(encoded.ids) + encoded.dropped} are shown."
+        )
+    return ""
+
+
+def _run_note(run: Run, limit: int) -> str:
+    notes = []
+    if run.stopped == "context":
+        notes.append(f"The text fills the {limit} tokens that this model reads at once.")
+    if max(run.ratio) > 1:
+        notes.append(
+            f"The edits move activations by {max(run.ratio):.1f} × their own length: "
+            "expect broken text."
+        )
+    return " ".join(notes)
+
+
+def _to_json(edit: AnyEdit | Mapping[str, Any]) -> dict[str, Any]:
+    """An edit in its JSON form, checked."""
+    return edit.to_json() if isinstance(edit, Edit) else edit_from_json(edit).to_json()
+
+
+def _named(saes: Sequence[SAE]) -> dict[str, SAE]:
+    named = {sae.name: sae for sae in saes}
+    if len(named) != len(saes):
+        raise ValueError(
+            f"the SAEs of a session need names of their own; got {[sae.name for sae in saes]}"
+        )
+    return named
+
+
+def _labels(labels: Labels, saes: Mapping[str, SAE]) -> dict[str, dict[int, Label]]:
+    found: dict[str, dict[int, Label]] = {name: {} for name in saes}
+    for name, known in labels.items():
+        if name not in saes:
+            raise ValueError(f"there are labels for an SAE {name!r}; there are {list(saes)}")
+        for feature, entry in known.items():
+            saes[name].check_feature(int(feature))
+            found[name][int(feature)] = (
+                Label(entry)
+                if isinstance(entry, str)
+                else Label(str(entry["label"]), entry.get("strength"))
+            )
+    return found
+
+
+def _check_fit(model: Model, sae: SAE, sample: str | None) -> None:
+    """Raise if the SAE was plainly not trained on what this model has at the SAE's hook.
+
+    A wrong hook, a missing scale or missing centring leaves an SAE that runs and says nothing.
+    """
+    text = "A" if sample is None else sample
+    ids = encode(model.tokenizer, text, limit=min(128, context_length(model))).ids
+    x = activations(model, torch.tensor([ids], device=device_of(model)), sae.hook)[0].flatten(1)
+    check_width(sae, x.shape[-1])
+    x = x[~torch.tensor(special_mask(model.tokenizer, ids)).to(x.device)].float()
+    if sample is None or sae.stats is None or len(x) < 2:
+        return
+    with torch.inference_mode():
+        values = sae.encode(x)
+        missing = (x - sae.decode(values)).square().sum() / (x - x.mean(0)).square().sum()
+    fvu, active = float(missing), float((values > 0).sum(-1).float().mean())
+    norm, usual = float(x.norm(dim=-1).mean()), float(sae.stats.density.sum())
+    reason = ""
+    if not sae.stats.norm / 3 <= norm <= sae.stats.norm * 3:
+        reason = (
+            f"activations have a mean length of {norm:.3g} where its statistics say "
+            f"{sae.stats.norm:.3g}: another hook or model, or a scale that is missing"
+        )
+    elif not usual / 5 <= active <= usual * 5:
+        reason = (
+            f"{active:.1f} features fire on a token where its statistics say {usual:.1f}: another "
+            "hook or model, or activations that were centred or scaled for training"
+        )
+    elif fvu > 0.9 and sae.placebo is None:
+        reason = (
+            f"it leaves {fvu:.0%} of the variance unexplained: another hook or model, or "
+            "activations that were centred or scaled for training"
+        )
+    if reason:
+        raise ValueError(
+            f"SAE {sae.name!r} does not fit this model at {sae.hook!r}. On ordinary text {reason}. "
+            "If the text is what is unusual, pass sample= with text of the model's own kind, or "
+            "sample=None to go on without this check."
+        )
