@@ -1,4 +1,4 @@
-"""What holds for the package as a whole: what it exports, who imports whom, what a wheel carries."""
+"""What holds for the whole package: what it exports, who imports whom, what a wheel carries."""
 
 import ast
 import subprocess
@@ -31,7 +31,7 @@ RANKS = {
     "session": 5,
     "cli": 6,
 }
-# The demo's loader makes a session and its training script drives everything: they stand at the top.
+# The demo's loader makes a session, and its training script drives everything.
 RANKS_OF_FILES = {"demo/load.py": 6, "demo/train.py": 6}
 
 
@@ -89,7 +89,8 @@ def test_every_public_name_can_be_had_and_the_list_is_sorted():
 def test_importing_the_package_loads_neither_torch_nor_transformer_lens():
     code = (
         "import sys, sae_widgets\n"
-        "print(sorted({'torch', 'transformer_lens', 'transformers', 'anywidget'} & set(sys.modules)))"
+        "heavy = {'torch', 'transformer_lens', 'transformers', 'anywidget'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""A real JupyterLab, isolated from the machine's settings, and a browser page on one of its notebooks."""
+"""A real JupyterLab, isolated from the machine's settings, and a browser page on a notebook."""
 
 from __future__ import annotations
 
@@ -125,4 +125,4 @@ class Lab:
     def theme(self, name: str) -> None:
         self.command("apputils:change-theme", theme=name)
         light = "true" if "Light" in name else "false"
-        self.page.wait_for_selector(f"body[data-jp-theme-light={light}]")
+        self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")

@@ -1,0 +1,260 @@
+"""Plausible answers for the widgets to show, from no model at all."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sae_widgets.widgets import FeatureRow, HeatmapView
+
+SAES = [
+    {
+        "name": "topk",
+        "title": "BatchTopK 256",
+        "placebo": None,
+        "hook": "blocks.2.hook_resid_post",
+        "width": 256,
+        "norm": 8.0,
+    },
+    {
+        "name": "frozen",
+        "title": "frozen decoder 256",
+        "placebo": "its directions are random and were never trained",
+        "hook": "blocks.2.hook_resid_post",
+        "width": 256,
+        "norm": 8.0,
+    },
+]
+
+# number, name, peak, density, words on which it fires and how strongly (× peak)
+CONCEPTS: list[tuple[int, str, float, float, dict[str, float]]] = [
+    (
+        131,
+        "sea, ships and sailors",
+        6.42,
+        0.019,
+        {
+            "ahoy": 0.5,
+            "captain": 0.8,
+            "salty": 0.9,
+            "waves": 0.98,
+            "harbor": 0.9,
+            "stirred": 0.2,
+            ".": 0.3,
+        },
+    ),
+    (
+        57,
+        "kitchen and cooking",
+        5.1,
+        0.022,
+        {"stirred": 0.9, "soup": 1.0, "salty": 0.2, "the": 0.12},
+    ),
+    (
+        204,
+        "pirate register",
+        4.7,
+        0.04,
+        {"ahoy": 0.95, ",": 0.8, "captain": 0.5, "the": 0.35},
+    ),
+    (
+        12,
+        "past tense verb",
+        3.3,
+        0.09,
+        {"stirred": 1.0, "praised": 0.95, "smiled": 0.9, "opened": 0.9},
+    ),
+    (
+        176,
+        "time of day",
+        4.0,
+        0.012,
+        {"dusk": 1.0, "at": 0.55},
+    ),
+    (
+        33,
+        "joyful mood",
+        3.9,
+        0.2,
+        {"praised": 0.9, "the": 0.25, "salty": 0.4, "smiled": 0.8, "waves": 0.3},
+    ),
+    (
+        91,
+        "a character's name",
+        7.9,
+        0.05,
+        {"mira": 1.0, "praised": 0.3},
+    ),
+    (
+        8,
+        "noun comes next",
+        2.2,
+        0.15,
+        {"the": 0.9, "salty": 0.55, "at": 0.2},
+    ),
+    (
+        240,
+        "sentence ends",
+        5.5,
+        0.11,
+        {".": 1.0, "dusk": 0.4, "waves": 0.45},
+    ),
+    (
+        119,
+        "adjective of the sea",
+        4.4,
+        0.008,
+        {"salty": 1.0, "waves": 0.4},
+    ),
+    (
+        66,
+        "person who commands",
+        3.0,
+        0.006,
+        {"captain": 0.9, "ahoy": 0.1},
+    ),
+    (
+        154,
+        "preposition of time",
+        2.8,
+        0.014,
+        {"at": 1.0, "dusk": 0.25},
+    ),
+    (
+        77,
+        "an opening or a door, and whoever goes through it",
+        3.1,
+        0.01,
+        {"door": 1.0, "opened": 0.7},
+    ),
+    (
+        5,
+        "",
+        1.4,
+        0.31,
+        {"the": 0.3, "and": 0.5},
+    ),
+]
+
+LIKELY = [["·waves", 2.9], ["·harbor", 2.6], ["·sail", 2.4], ["·tide", 2.1], ["·deck", 1.9]]
+UNLIKELY = [["·oven", -1.8], ["·referee", -1.5], ["·recipe", -1.2]]
+
+
+def read(text: str, sae: str, check: Callable[[], None] = lambda: None) -> HeatmapView:
+    """The concepts above, wherever their words stand; a little noise beside them."""
+    check()
+    words = re.findall(r" ?\w+| ?[^\w\s]|\s+", text)
+    tokens = ["⟨bos⟩", *(w.replace(" ", "·").replace("\n", "↵") for w in words)]
+    random = np.random.default_rng(len(words))
+    found: dict[int, dict[int, float]] = {}
+    for i, (_, _, peak, density, strengths) in enumerate(CONCEPTS):
+        for column, word in enumerate(words, start=1):
+            share = strengths.get(word.strip().lower(), 0.0)
+            if sae == "frozen":
+                share = float(random.random() * (random.random() < 0.25))
+            elif share == 0 and random.random() < 2 * density:
+                share = 0.15 * float(random.random())
+            if share:
+                found.setdefault(i, {})[column] = share * peak
+    order = sorted(found, key=lambda i: -max(found[i].values()) / CONCEPTS[i][2])
+    cells = [(r, c, v) for r, i in enumerate(order) for c, v in found[i].items()]
+    values = [np.array([v for _, c, v in cells if _ == r]) for r in range(len(order))]
+    rows = [
+        FeatureRow(
+            *CONCEPTS[i][:4],
+            max=float(values[r].max()),
+            mean=float(values[r].mean()),
+            share=len(values[r]) / max(1, len(words)),
+        )
+        for r, i in enumerate(order)
+    ]
+    return HeatmapView(
+        text=text,
+        sae=sae,
+        tokens=tokens,
+        features=rows,
+        row=[r for r, _, _ in cells],
+        column=[c for _, c, _ in cells],
+        value=[v for _, _, v in cells],
+        active=len(rows),
+        special=[0],
+        model="demo",
+        hook="blocks.2.hook_resid_post",
+        width=256,
+        explained=[0.0, *(0.86 + 0.13 * random.random(len(words)))],
+    )
+
+
+def describe(feature: int, sae: str) -> dict[str, Any]:  # noqa: ARG001
+    _, label, peak, density, _ = next(c for c in CONCEPTS if c[0] == feature)
+    bins = np.arange(32)
+    histogram = 900 * np.exp(-((bins - 4) ** 2) / 50) + 90 * np.exp(-((bins - 20) ** 2) / 30) + 2
+    return {
+        "feature": feature,
+        "label": label,
+        "peak": peak,
+        "density": density,
+        "histogram": histogram.astype(int).tolist(),
+        "likely": LIKELY,
+        "unlikely": UNLIKELY,
+    }
+
+
+FEATURES = [
+    {"sae": sae, "feature": n, "label": label, "peak": peak, "density": density,
+     "strength": 0.48 if n == 131 and sae == "topk" else None}
+    for sae in ("topk", "frozen")
+    for n, label, peak, density, _ in CONCEPTS
+]  # fmt: skip
+
+UNSTEERED = (
+    " oven and tasted the warm bread. Lena praised the tasty soup at noon. Then the cook smiled"
+    " and stirred the pot again, slowly."
+)
+STEERED = (
+    " harbor and sailed near the salty waves. Lena praised the blue reef at noon. Then the sailor"
+    " smiled and raised the anchor again, slowly."
+)
+
+
+def pieces(text: str) -> list[str]:
+    return re.findall(r" ?\w+| ?[^\w\s]|\s+", text)
+
+
+def run(
+    request: Mapping[str, Any],
+    check: Callable[[], None],
+    on_tokens: Callable[[Sequence[Sequence[str]]], None],
+    pause: float = 0.0,
+) -> dict[str, Any]:
+    """One text, and another where something pushes."""
+    start = time.perf_counter()
+    pushes = any(e.get("on", True) and e.get("strength", 1) != 0 for e in request["edits"])
+    length = request["length"]
+    unsteered, steered = pieces(UNSTEERED)[:length], pieces(STEERED)[:length]
+    texts = [unsteered, steered if pushes else unsteered]
+    for step in range(max(map(len, texts))):
+        check()
+        on_tokens([text[step : step + 1] for text in texts])
+        if pause:
+            time.sleep(pause)
+    prompt = pieces(request["prompt"])
+    steps = len(texts[0]) - 1
+    return {
+        "prompt": prompt,
+        "arms": [
+            {"name": "base", "tokens": texts[0], "nll": 1.71},
+            {"name": "steered", "tokens": texts[1], "nll": 1.93 if pushes else 1.71},
+        ],
+        "fork": 0 if pushes else None,
+        "ended": "length",
+        "calls": {"prefill": 1, "steps": steps},
+        "ratio": 0.39 if pushes else 0.0,
+        "positions": [len(prompt), steps] if pushes else [0, 0],
+        "seconds": time.perf_counter() - start,
+        "note": "",
+    }

@@ -1,0 +1,220 @@
+"""The steering panel in a real browser: the real Python widget and the real bundle."""
+
+import time
+
+import plausible
+
+from sae_widgets.widgets import Inline, Steering, Worker
+
+SEA = {"op": "add", "feature": 131, "strength": 0.3, "unit": "peak", "where": "all", "sae": "topk"}
+
+
+def steering(run=plausible.run, prompt="The captain opened the", edits=(SEA,), worker=Inline, **k):
+    return Steering(
+        run,
+        saes=plausible.SAES,
+        features=plausible.FEATURES,
+        prompt=prompt,
+        edits=edits,
+        worker=worker,
+        **k,
+    )
+
+
+def slow(request, check, on_tokens):
+    return plausible.run(request, check, on_tokens, pause=0.02)
+
+
+def very_slow(request, check, on_tokens):
+    return plausible.run(request, check, on_tokens, pause=0.3)
+
+
+def test_both_texts_stand_side_by_side_with_the_place_where_they_part(bridge):
+    root = bridge.show(steering())
+    panes = root.locator(".sae-pane p")
+    assert panes.nth(0).inner_text().startswith("The captain opened the oven")
+    assert panes.nth(1).inner_text().startswith("The captain opened the harbor")
+    assert root.locator(".sae-fork").count() == 2
+    assert "harbor" in root.locator(".sae-moved").first.inner_text()
+    assert "applied at 4 + 26 positions" in root.locator(".sae-foot").inner_text()
+
+
+def test_a_drag_changes_the_strength_and_runs_again_while_it_lasts(bridge):
+    asked = []
+
+    def run(request, check, on_tokens):
+        asked.append(request["edits"][0]["strength"])
+        return plausible.run(request, check, on_tokens)
+
+    widget = steering(run)
+    root = bridge.show(widget)
+    rail = root.locator(".sae-rail").bounding_box()
+    middle, height = rail["x"] + rail["width"] / 2, root.locator(".sae-slider").bounding_box()
+    bridge.page.mouse.move(middle, height["y"] + 3)  # the edge of the row will do
+    bridge.page.mouse.down()
+    for step in range(1, 11):
+        bridge.page.mouse.move(middle + step * rail["width"] / 24, height["y"] + 3)
+        bridge.pump()
+        bridge.page.wait_for_timeout(20)
+    bridge.page.mouse.up()
+    bridge.until(lambda: widget.edits[0]["strength"] == 1.0, "the last value arrived")
+    bridge.until(lambda: asked[-1] == 1.0, "the last value was run")
+    assert len(asked) > 2, "it ran during the drag"
+
+
+def test_arrows_nudge_and_a_double_click_resets(bridge):
+    widget = steering()
+    root = bridge.show(widget)
+    slider = root.get_by_role("slider")
+    slider.press("ArrowRight")
+    slider.press("Shift+ArrowRight")
+    bridge.until(lambda: widget.edits[0]["strength"] == 0.41, "two nudges arrived")
+    slider.dblclick(position={"x": 30, "y": 10})
+    bridge.until(lambda: widget.edits[0]["strength"] == 0.48, "it was reset")
+
+
+def test_a_feature_is_found_by_its_name_and_added(bridge):
+    widget = steering(edits=())
+    root = bridge.show(widget)
+    root.get_by_label("add a feature").fill("kitch")
+    bridge.page.keyboard.press("Enter")
+    bridge.until(lambda: widget.edits, "it was added")
+    assert (widget.edits[0]["feature"], widget.edits[0]["sae"]) == (57, "topk")
+    bridge.until(lambda: widget.run["request"]["edits"], "it was run")
+
+
+def test_an_operation_a_place_and_the_switch_reach_python(bridge):
+    widget = steering()
+    root = bridge.show(widget)
+    root.get_by_label("operation").select_option("ablate")
+    root.get_by_label("where").select_option("generated")
+    root.locator(".sae-dot").click()
+    bridge.until(lambda: widget.edits[0].get("on") is False, "all arrived")
+    assert widget.edits[0]["op"] == "ablate"
+    assert "strength" not in widget.edits[0]
+    assert widget.edits[0]["where"] == "generated"
+    root.locator(".sae-remove").click()
+    bridge.until(lambda: widget.edits == [], "it was removed")
+    root.get_by_role("button", name="undo").click()
+    bridge.until(lambda: len(widget.edits) == 1, "it came back")
+
+
+def test_a_unit_changes_and_the_push_stays(bridge):
+    widget = steering()
+    root = bridge.show(widget)
+    root.get_by_label("unit").select_option("raw")
+    bridge.until(lambda: widget.edits[0]["unit"] == "raw", "it arrived")
+    assert abs(widget.edits[0]["strength"] - 0.3 * 6.42) < 1e-9
+
+
+def test_tokens_stream_in_and_stop_stops(bridge):
+    widget = steering(very_slow, worker=Worker)
+    root = bridge.show(widget)
+    pane = root.locator(".sae-pane p").nth(1)
+    bridge.until(lambda: "harbor" in pane.inner_text(), "the first token shows")
+    assert not widget.run, "it shows before the run has ended"
+    root.get_by_role("button", name="Stop").click()
+    bridge.until(lambda: widget.status["state"] == "stopped", "it stopped")
+    bridge.sees("stopped after")
+    assert "harbor" in pane.inner_text(), "what was written stays"
+
+
+def test_of_a_drag_over_a_slow_model_the_last_value_wins(bridge):
+    widget = steering(slow, worker=Worker)
+    root = bridge.show(widget)
+    slider = root.get_by_role("slider")
+    for _ in range(15):
+        slider.press("ArrowRight")
+        bridge.pump()
+    bridge.until(
+        lambda: widget.run.get("request", {}).get("edits", [{}])[0].get("strength") == 0.45,
+        "the last strength was run",
+    )
+    bridge.until(lambda: widget.status["state"] == "done", "it is done")
+    bridge.pump()
+    assert root.locator(".sae-old, .sae-tail").count() == 0
+
+
+def test_the_first_steered_token_shows_soon_after_a_slider_moves(bridge):
+    def run(request, check, on_tokens):
+        first = request["edits"] == [SEA]
+        return (plausible.run if first else very_slow)(request, check, on_tokens)
+
+    widget = steering(run)
+    root = bridge.show(widget)
+    widget._executor = Worker(widget._show_status)
+    start = time.monotonic()
+    root.get_by_role("slider").press("ArrowRight")
+    tail = root.locator(".sae-tail")
+    bridge.until(lambda: tail.count() > 0, "a token of the new run stands before the old tail")
+    assert time.monotonic() - start < 2, "the budget is 0.3 s; a loaded machine gets 2"
+    widget.stop = widget.status["id"]
+
+
+def test_a_placebo_is_badged_and_python_can_set_what_the_mouse_can(bridge):
+    widget = steering()
+    root = bridge.show(widget)
+    widget.edits = [{**SEA, "sae": "frozen", "strength": -0.25}]
+    bridge.pump()
+    assert root.locator(".sae-badge").inner_text() == "placebo"
+    assert root.get_by_role("slider").get_attribute("aria-valuenow") == "-0.25"
+    assert root.locator(".sae-edit").get_attribute("data-push") == "down"
+
+
+def test_an_error_keeps_the_old_texts(bridge):
+    def run(request, check, on_tokens):
+        if request["length"] == 7:
+            raise ValueError("the prompt is too long")
+        return plausible.run(request, check, on_tokens)
+
+    widget = steering(run)
+    root = bridge.show(widget)
+    box = root.get_by_label("tokens to write")
+    box.fill("7")
+    box.press("Enter")
+    bridge.sees("the prompt is too long")
+    assert "harbor" in root.locator(".sae-panes.sae-old").inner_text()
+
+
+def test_without_edits_both_texts_are_the_same_and_it_is_said(bridge):
+    root = bridge.show(steering(edits=()))
+    assert "the same text" in root.locator(".sae-pane").nth(1).inner_text()
+    assert "no edits" in root.locator(".sae-foot").inner_text()
+
+
+def test_an_empty_prompt_offers_an_example(bridge):
+    widget = steering(prompt="")
+    root = bridge.show(widget)
+    root.locator(".sae-example").click()
+    bridge.until(lambda: widget.run, "it ran")
+    bridge.sees("nats/token")
+
+
+def test_nothing_scrolls_sideways_at_any_width(bridge):
+    bridge.show(steering(edits=[SEA, {"op": "ablate", "feature": 57, "sae": "frozen"}]))
+    for width in (1100, 720, 600, 480, 400, 320):
+        bridge.page.set_viewport_size({"width": width, "height": 700})
+        inner = bridge.page.evaluate("document.documentElement.scrollWidth")
+        assert inner <= width, f"at {width} px the page is {inner} px wide"
+
+
+def test_keys_stay_in_the_panel_except_escape_and_chords(bridge):
+    root = bridge.show(steering())
+    bridge.page.evaluate(
+        """() => { window.heard = [];
+          document.body.addEventListener("keydown", (e) => heard.push(e.key)); }"""
+    )
+    root.get_by_role("slider").focus()
+    for key in ("a", "d", "d", "ArrowLeft", "Escape", "Control+s"):
+        bridge.page.keyboard.press(key)
+    bridge.page.keyboard.press("/")
+    bridge.page.keyboard.press("x")
+    assert bridge.page.evaluate("heard.filter((key) => key !== 'Control')") == ["Escape", "s"]
+    assert root.get_by_label("add a feature").input_value() == "x"
+
+
+def test_closing_it_leaves_nothing_behind_in_a_shadow_root(bridge):
+    widget = steering()
+    bridge.show(widget, shadow=True)
+    assert bridge.page.evaluate("(id) => host.close(id)", widget.model_id) == 0
+    assert bridge.page.evaluate("(id) => host.listeners(id)", widget.model_id) == 0

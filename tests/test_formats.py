@@ -1,0 +1,183 @@
+"""SAEs go to disk and back, and files that are broken or changed are refused."""
+
+import json
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from sae_widgets.formats import load_sae, save_sae
+from sae_widgets.sae import SAE, JumpReLU, Relu, TopK
+
+
+@pytest.mark.parametrize(
+    "activation", [Relu(), TopK(3), JumpReLU(torch.tensor([0.1, 0.2, 0.0, 0.4, 0.3]))]
+)
+def test_what_is_saved_comes_back(tmp_path, activation):
+    sae = SAE(
+        4,
+        5,
+        "blocks.0.attn.hook_z",
+        activation,
+        pre_bias=False,
+        name="five",
+        title="Five features",
+        placebo="random directions",
+        provenance={"seed": 3, "model": "tiny"},
+    )
+    save_sae(sae, tmp_path / "five")
+    back = load_sae(tmp_path / "five")
+    x = torch.randn(7, 4)
+    assert torch.equal(back.encode(x), sae.encode(x))
+    assert torch.equal(back(x), sae(x))
+    for name in ("hook", "pre_bias", "name", "title", "placebo", "provenance", "stats"):
+        assert getattr(back, name) == getattr(sae, name)
+    assert not any(parameter.requires_grad for parameter in back.parameters())
+
+
+def test_statistics_come_back(tmp_path, sae):
+    back = load_sae(save_sae(sae, tmp_path / "s"))
+    for name in ("peak", "density", "mean", "histogram"):
+        assert torch.equal(getattr(back.stats, name), getattr(sae.stats, name))
+    assert (back.stats.norm, back.stats.tokens) == (3.0, 1000)
+
+
+def test_sixteen_bit_weights_load_as_float32(tmp_path, sae):
+    small = save_sae(sae, tmp_path / "small", dtype=torch.float16)
+    assert load_file(small / "sae_weights.safetensors")["W_enc"].dtype == torch.float16
+    assert load_sae(small).W_enc.dtype == torch.float32
+
+
+def test_the_folder_is_one_that_saelens_reads(tmp_path):
+    folder = save_sae(tiny.make_sae("blocks.1.attn.hook_z"), tmp_path / "s")
+    config = json.loads((folder / "cfg.json").read_text())
+    assert config["architecture"] == "standard"
+    assert (config["d_in"], config["d_sae"]) == (16, 32)
+    assert config["reshape_activations"] == "hook_z"
+    assert config["metadata"]["hook_name"] == "blocks.1.attn.hook_z"
+    tensors = load_file(folder / "sae_weights.safetensors")
+    assert {name: tuple(t.shape) for name, t in tensors.items()} == {
+        "W_enc": (16, 32),
+        "b_enc": (32,),
+        "W_dec": (32, 16),
+        "b_dec": (16,),
+    }
+
+
+def test_a_saelens_folder_without_our_fields_loads(tmp_path, sae):
+    folder = save_sae(sae, tmp_path / "theirs")
+    (folder / "stats.safetensors").unlink()
+    config = json.loads((folder / "cfg.json").read_text())
+    del config["metadata"]["sae_widgets"]
+    (folder / "cfg.json").write_text(json.dumps(config))
+    back = load_sae(folder)
+    assert (back.name, back.stats) == ("theirs", None)
+
+
+def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path, sae):
+    save_sae(sae, tmp_path / "s")
+    with torch.no_grad():
+        sae.b_enc[3] = 9.0
+    save_sae(sae, tmp_path / "s")
+    assert load_sae(tmp_path / "s").b_enc[3] == 9.0
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_saving_over_something_else_is_refused(tmp_path, sae):
+    (tmp_path / "thesis.txt").write_text("important")
+    with pytest.raises(FileExistsError, match="something that is not an SAE"):
+        save_sae(sae, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "important"
+
+
+def test_a_save_that_fails_leaves_the_old_one(tmp_path, sae, monkeypatch):
+    save_sae(sae, tmp_path / "s")
+    monkeypatch.setattr("sae_widgets.formats.own._to_config", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_sae(sae, tmp_path / "s")
+    load_sae(tmp_path / "s")
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+@pytest.mark.parametrize("name", ["sae_weights.safetensors", "stats.safetensors"])
+def test_a_truncated_file_is_refused_by_its_hash(tmp_path, sae, name):
+    path = save_sae(sae, tmp_path / "s") / name
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match=r"not the file that was saved.*truncated, corrupted"):
+        load_sae(tmp_path / "s")
+
+
+def test_another_seed_in_the_same_place_is_refused_by_its_hash(tmp_path, sae):
+    folder = save_sae(sae, tmp_path / "s")
+    path = folder / "sae_weights.safetensors"
+    tensors = load_file(path)
+    tensors["W_dec"] = torch.randn(32, 16)
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match="not the file that was saved"):
+        load_sae(folder)
+
+
+def without_hashes(folder, **changes):
+    config = json.loads((folder / "cfg.json").read_text())
+    del config["metadata"]["sae_widgets"]["sha256"]
+    (folder / "cfg.json").write_text(json.dumps({**config, **changes}))
+    return folder
+
+
+def test_a_truncated_file_without_a_hash_is_refused(tmp_path, sae):
+    folder = without_hashes(save_sae(sae, tmp_path / "s"))
+    path = folder / "sae_weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match=r"sae_weights\.safetensors is corrupt or truncated"):
+        load_sae(folder)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="corrupt or truncated"):
+        load_sae(folder)
+
+
+def test_files_that_are_missing_or_wrong_are_named(tmp_path, sae):
+    with pytest.raises(FileNotFoundError, match="it is not a folder"):
+        load_sae(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no cfg\.json.*found: nothing"):
+        load_sae(tmp_path)
+    folder = save_sae(sae, tmp_path / "s")
+    text = (folder / "cfg.json").read_text()
+    (folder / "cfg.json").write_text(text[:100])
+    with pytest.raises(ValueError, match=r"cfg\.json is corrupt or truncated"):
+        load_sae(folder)
+    (folder / "cfg.json").write_text("{}")
+    with pytest.raises(ValueError, match="names no 'architecture'"):
+        load_sae(folder)
+    (folder / "cfg.json").write_text(text)
+    (folder / "sae_weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"sae_weights\.safetensors is missing"):
+        load_sae(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "gated"}, "'gated' cannot be read; standard, topk and jumprelu can"),
+        ({"architecture": "jumprelu"}, "lacks the tensor 'threshold'"),
+        ({"normalize_activations": "layer_norm"}, "'layer_norm', which is not supported"),
+        ({"metadata": {}}, "does not say which hook"),
+    ],
+)
+def test_configurations_that_are_not_understood_say_so(tmp_path, sae, changes, message):
+    folder = without_hashes(save_sae(sae, tmp_path / "s"), **changes)
+    with pytest.raises(ValueError, match=message):
+        load_sae(folder)
+
+
+def test_shapes_that_disagree_are_refused(tmp_path, sae):
+    folder = without_hashes(save_sae(sae, tmp_path / "s"))
+    path = folder / "sae_weights.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "b_enc": torch.zeros(31)}, path)
+    with pytest.raises(ValueError, match=r"b_enc has shape \(31,\).*asks for \(32,\)"):
+        load_sae(folder)
+    del tensors["b_dec"]
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match="lacks the tensor 'b_dec'"):
+        load_sae(folder)

@@ -1,0 +1,309 @@
+"""Runs: arms side by side, one token at a time, repeatable, stoppable, nothing left behind."""
+
+import json
+import math
+import threading
+
+import pytest
+import tiny
+import torch
+
+import sae_widgets as sw
+from sae_widgets.model import Stream, activations, attached, lock
+from sae_widgets.steering import Arm, Run, generate
+from sae_widgets.steering.generation import Stop, _Chooser
+
+PROMPT = [0, 30, 41, 52]
+PUSH = Arm("push", (sw.Add(5, 4.0, unit="raw"),))
+BASE = Arm("base")
+
+
+def go(model, sae, *arms, prompt=PROMPT, **options):
+    return generate(model, sae, prompt, arms, **{"max_new_tokens": 8, **options})
+
+
+def greedy_by_hand(model, ids, steps):
+    """The likeliest token again and again, reading the whole text each time."""
+    text = list(ids)
+    for _ in range(steps):
+        stream = Stream(model, cache=False)
+        with torch.inference_mode():
+            token = int(stream.advance(torch.tensor([text]))[0].argmax())
+        text.append(token)
+        if token == 0:
+            break
+    return tuple(text[len(ids) :])
+
+
+def test_without_edits_the_model_writes_what_it_would(any_model, sae):
+    run = go(any_model, sae, BASE)
+    assert run.tokens[0] == greedy_by_hand(any_model, PROMPT, 8)
+    assert run.stopped == ("end" if run.tokens[0][-1] == 0 else "length")
+
+
+def test_cache_or_none_and_one_row_or_many_write_the_same(any_model, sae):
+    arms = [BASE, PUSH, Arm("set", (sw.Set(9, 3.0, where="generated"), sw.Scale(2, 2.0)))]
+    together = go(any_model, sae, *arms)
+    again = go(any_model, sae, *arms, cache=False)
+    assert together.tokens == again.tokens
+    for row, arm in enumerate(arms):
+        assert go(any_model, sae, arm).tokens[0] == together.tokens[row]
+    torch.testing.assert_close(
+        torch.tensor(together.ratio), torch.tensor(again.ratio), atol=1e-4, rtol=1e-4
+    )
+    assert together.positions == again.positions
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_every_decoded_token_is_edited_as_if_the_text_were_read_at_once(any_model, sae, cache):
+    """Hook calls are counted: one for the prompt, one for each step. And each token has the
+    probability that one pass over the finished text under the same edits gives it."""
+    seen = []
+    arm = Arm("set", (sw.Set(5, 3.0, unit="raw"),))
+    with attached(any_model, {"blocks.1.hook_resid_pre": lambda _: seen.append(1)}):
+        run = go(any_model, sae, arm, temperature=1.0, seed=3, cache=cache)
+    written = len(run.tokens[0])
+    assert run.hook_calls == {"prefill": 1, "steps": written - 1}
+    assert len(seen) == written
+    assert run.positions == ((3, written - 1),)
+
+    text = torch.tensor([[*PROMPT, *run.tokens[0]]])
+    with sw.steering(any_model, sae, arm.edits), torch.inference_mode():
+        logits = any_model(text)
+    logits = getattr(logits, "logits", logits)[0].log_softmax(-1)
+    expected = [float(logits[3 + i, token]) for i, token in enumerate(run.tokens[0])]
+    torch.testing.assert_close(
+        torch.tensor(run.logprob[0]), torch.tensor(expected), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_set_is_found_again_at_every_decoded_token(model, sae):
+    """Each step's edited activation, encoded again, has the value that was asked for."""
+    values = []
+    sae.b_enc[5] = 50.0  # feature 5 always fires, so that Set is exact
+    arm = Arm("set", (sw.Set(5, 3.0, unit="raw"),))
+    # blocks.1 is the last: its output goes to the final norm, where it is seen as edited.
+    with attached(model, {"ln_final.hook_in": lambda x: values.append(sae.encode(x)[..., 5])}):
+        run = go(model, sae, arm, temperature=1.0, seed=3)
+    assert len(values) == len(run.tokens[0]) > 2
+    ordinary = torch.tensor(PROMPT) != 0
+    torch.testing.assert_close(values[0][0][ordinary], torch.full((3,), 3.0), atol=1e-4, rtol=0)
+    for step in values[1:]:
+        torch.testing.assert_close(step, torch.full((1, 1), 3.0), atol=1e-4, rtol=0)
+
+
+def test_edits_on_generated_tokens_leave_the_first_token_alone(model, sae):
+    strong = [sw.Add(5, 40.0, unit="raw", where=where) for where in ("prompt", "generated")]
+    run = go(model, sae, BASE, *(Arm(edit.where, (edit,)) for edit in strong))
+    base, prompt, generated = run.tokens
+    assert generated[0] == base[0]
+    assert prompt[0] != base[0]
+    assert run.positions == ((0, 0), (3, 0), (0, len(generated) - 1))
+
+
+# Chance
+
+
+def test_the_same_seed_repeats_a_run_and_another_does_not(any_model, sae):
+    runs = [go(any_model, sae, BASE, PUSH, temperature=1.5, seed=s) for s in (7, 7, 8)]
+    assert runs[0].tokens == runs[1].tokens
+    assert runs[0] == runs[1]
+    assert runs[0].tokens != runs[2].tokens
+
+
+def test_a_further_arm_never_changes_what_the_others_write(model, sae):
+    alone = go(model, sae, BASE, temperature=1.0, seed=5)
+    other = Arm("push", (sw.Add(5, 60.0, unit="raw"),))
+    beside = go(model, sae, BASE, other, Arm("same"), temperature=1.0, seed=5)
+    assert beside.tokens[0] == beside.tokens[2] == alone.tokens[0]
+    assert beside.fork is not None
+
+
+def test_samples_follow_the_distribution_at_their_temperature():
+    """4,000 samples of five tokens at temperature 2, by a chi-square of 4 degrees of freedom."""
+    logits = torch.tensor([[0.0, 1.0, -1.0, 3.0, 2.0]])
+    choose = _Chooser(2.0, seed=11)
+    counts = torch.zeros(5)
+    for _ in range(4000):
+        chosen, logprob = choose(logits)
+        counts[chosen] += 1
+    wanted = 4000 * (logits[0] / 2).softmax(-1)
+    assert float(((counts - wanted) ** 2 / wanted).sum()) < 18.5  # more once in 1,000
+    # The log-probability is the model's own, at temperature 1.
+    assert float(logprob) == pytest.approx(float(logits[0].log_softmax(-1)[chosen]))
+
+
+# Ends
+
+
+def test_an_arm_ends_at_the_end_of_text_and_the_run_when_all_have(model, sae):
+    unembedding = model.original_model.lm_head.weight[0]
+    toward_end = tuple(unembedding.tolist())
+    end = Arm("end", (sw.Add(toward_end, 400.0, unit="norm", where="prompt"),))
+    steps = []
+    run = go(model, sae, end, BASE, on_step=steps.append)
+    assert run.tokens[0] == (0,)
+    assert run.texts[0] == ""
+    assert len(run.tokens[1]) > 1
+    assert steps[0][0] == 0
+    assert all(step[0] is None for step in steps[1:])
+    assert go(model, sae, end).stopped == "end"
+
+
+def test_a_run_ends_where_the_context_is_full(model, sae):
+    run = go(model, sae, BASE, prompt=[0] + [30] * 43, max_new_tokens=9)
+    assert len(run.tokens[0]) == 4
+    assert run.stopped == "context"
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_with_how_much_fits(model, sae):
+    with pytest.raises(
+        ValueError, match=r"has 50 tokens.*at most 48.*47 tokens of prompt fit, 3 to"
+    ):
+        go(model, sae, BASE, prompt=[0] + [30] * 49)
+
+
+def test_a_run_is_stopped_between_tokens_and_keeps_what_it_wrote(model, sae):
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 4:
+            raise Stop
+
+    run = go(model, sae, BASE, PUSH, check=check, max_new_tokens=30)
+    assert [len(row) for row in run.tokens] == [3, 3]
+    assert run.stopped == "stopped"
+    assert run.hook_calls == {"prefill": 1, "steps": 2}
+    stopped = go(model, sae, BASE, check=lambda: (_ for _ in ()).throw(Stop))
+    assert stopped.tokens == ((),)
+    assert stopped.nll(0) == 0
+
+
+def test_another_error_from_check_passes_through(model, sae):
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(model, sae, PUSH, check=check)
+
+
+def test_an_error_in_the_model_passes_through_and_leaves_no_hooks(model, sae):
+    def fail(_):
+        raise RuntimeError("out of memory")
+
+    with (
+        attached(model, {"ln_final.hook_in": fail}),
+        pytest.raises(RuntimeError, match="out of memory"),
+    ):
+        go(model, sae, PUSH)
+    assert not model.hook_dict[tiny.HOOK].fwd_hooks
+
+
+def test_between_tokens_the_model_is_free_and_without_hooks(model, sae):
+    """Another thread reads the model during a run and sees it unedited."""
+    plain = activations(model, torch.tensor([PROMPT]), tiny.HOOK)
+    seen = []
+
+    def use_it():
+        assert lock(model).acquire(timeout=10)
+        seen.append(activations(model, torch.tensor([PROMPT]), tiny.HOOK))
+        lock(model).release()
+
+    def step(_):
+        thread = threading.Thread(target=use_it)
+        thread.start()
+        thread.join()
+
+    run = go(model, sae, PUSH, on_step=step)
+    undisturbed = go(model, sae, PUSH)
+    assert run.tokens == undisturbed.tokens
+    assert len(seen) == len(run.tokens[0])
+    assert all(torch.equal(each, plain) for each in seen)
+
+
+def test_two_runs_at_once_write_what_they_write_alone(model, sae):
+    other = Arm("other", (sw.Add(9, -6.0, unit="raw"),))
+    expected = [go(model, sae, arm, max_new_tokens=20).tokens for arm in (PUSH, other)]
+    found = [None, None]
+
+    def work(place, arm):
+        found[place] = go(model, sae, arm, max_new_tokens=20).tokens
+
+    threads = [
+        threading.Thread(target=work, args=(place, arm)) for place, arm in enumerate((PUSH, other))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == expected
+
+
+# The record
+
+
+def test_the_fork_is_the_first_token_that_differs(model, sae):
+    run = go(model, sae, BASE, PUSH)
+    first = next(i for i, (a, b) in enumerate(zip(*run.tokens, strict=False)) if a != b)
+    assert run.fork == first
+    assert go(model, sae, BASE).fork is None
+    assert go(model, sae, BASE, Arm("same")).fork is None
+
+
+def test_the_ratio_is_change_by_activation_where_changed(model, sae):
+    edit = sw.Add(5, 4.0, unit="raw", where="prompt")
+    run = go(model, sae, BASE, Arm("push", (edit,)))
+    norms = activations(model, torch.tensor([PROMPT]), tiny.HOOK)[0, 1:].norm(dim=-1)
+    assert run.ratio[0] == 0
+    assert run.ratio[1] == pytest.approx(float((4 / norms).mean()), rel=1e-4)
+
+
+def test_a_run_goes_through_json_and_back(model, sae):
+    run = go(model, sae, BASE, PUSH, temperature=0.7, seed=3)
+    assert Run.from_json(json.loads(json.dumps(run.to_json()))) == run
+
+
+def test_a_run_shows_its_texts_and_no_times(model, sae):
+    run = go(model, sae, BASE, PUSH, temperature=0.5, seed=3)
+    first, *lines = repr(run).splitlines()
+    assert first == f"Run({run.prompt!r}, 8 tokens, temperature 0.5, seed 3)"
+    assert lines == [f"  base  {run.text(0)!r}", f"  push  {run.text('push')!r}"]
+    with pytest.raises(ValueError, match="no arm 'pull'; it has base, push"):
+        run.text("pull")
+
+
+def test_texts_are_what_the_tokens_add(model, sae, tokenizer):
+    run = go(model, sae, BASE, PUSH, temperature=1.0, seed=1)
+    for tokens, text in zip(run.tokens, run.texts, strict=True):
+        assert text == tokenizer.decode([token for token in tokens if token])
+    assert run.prompt == tokenizer.decode(PROMPT[1:])
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": []}, "the prompt is empty and this model's tokenizer has no beginning"),
+        ({"max_new_tokens": 0}, "at least one token; got max_new_tokens=0"),
+        ({"temperature": -1.0}, "0 .greedy. or more, and finite; got -1.0"),
+        ({"temperature": math.nan}, "or more, and finite; got nan"),
+        ({"prompt": [0, 9999]}, "token id 9999 is outside the model's vocabulary"),
+    ],
+)
+def test_what_cannot_be_run_says_why(model, sae, options, message):
+    with pytest.raises(ValueError, match=message):
+        go(model, sae, BASE, **options)
+
+
+def test_a_run_needs_an_arm(model, sae):
+    with pytest.raises(ValueError, match="at least one arm"):
+        go(model, sae)
+
+
+def test_a_strength_beyond_all_numbers_is_an_error_and_no_text(model, sae):
+    arm = Arm("too much", (sw.Add(5, 1e38, unit="raw"), sw.Add(21, -1e38, unit="raw")))
+    with pytest.raises(FloatingPointError, match="use a smaller strength"):
+        go(model, sae, BASE, Arm("huge", (*arm.edits, sw.Add(5, 3e38, unit="raw"))))

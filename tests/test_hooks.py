@@ -1,0 +1,298 @@
+"""The arithmetic of edits, where they act, and that nothing stays behind."""
+
+import pytest
+import tiny
+import torch
+
+import sae_widgets as sw
+from sae_widgets.model import activations, attached
+from sae_widgets.sae import TopK
+from sae_widgets.steering.hooks import compile_arms
+
+IDS = torch.tensor([[0, 30, 41, 52, 0, 33]])  # 0 is special: positions 0 and 4
+ORDINARY = [1, 2, 3, 5]
+SPECIAL = [0, 4]
+
+
+def change(model, sae, *edits, ids=IDS):
+    """What the edits add to the activations."""
+    plain = activations(model, ids, tiny.HOOK)
+    with sw.steering(model, sae, list(edits)):
+        steered = activations(model, ids, tiny.HOOK)
+    return (steered - plain)[0]
+
+
+def values(model, sae, *edits):
+    """The features as the SAE finds them in the edited activations."""
+    with sw.steering(model, sae, list(edits)):
+        return sae.encode(activations(model, IDS, tiny.HOOK))[0]
+
+
+def row(**entries):
+    """A vector of 16 with these entries: row(a3=2.0) has 2 in place 3."""
+    vector = torch.zeros(16)
+    for name, value in entries.items():
+        vector[int(name[1:])] = value
+    return vector
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        # feature 5 is axis 5; feature 20 is axis 4 backwards
+        (sw.Add(5, 2.5, unit="raw"), row(a5=2.5)),
+        (sw.Add(20, 2.5, unit="raw"), row(a4=-2.5)),
+        # peaks go from 1 to 4.1 in 31 steps of .1: feature 5 has 1.5
+        (sw.Add(5, 2.0), row(a5=3.0)),
+        # the mean norm is 3
+        (sw.Add(5, -2.0, unit="norm"), row(a5=-6.0)),
+        (sw.Add(row(a2=3.0, a3=4.0), 2.0, unit="raw"), row(a2=6.0, a3=8.0)),
+        (sw.Add(row(a2=3.0, a3=4.0), 2.0, unit="norm"), row(a2=3.6, a3=4.8)),
+    ],
+)
+def test_add_moves_every_ordinary_position_and_no_special_one(any_model, sae, edit, expected):
+    moved = change(any_model, sae, edit)
+    torch.testing.assert_close(moved[ORDINARY], expected.expand(4, 16), atol=1e-5, rtol=1e-5)
+    assert (moved[SPECIAL] == 0).all()
+
+
+def test_norm_counts_mean_norms_whatever_the_length_of_the_direction(model, sae):
+    sae.W_dec *= 0.25
+    moved = change(model, sae, sw.Add(5, 2.0, unit="norm"))
+    torch.testing.assert_close(moved[ORDINARY], row(a5=6.0).expand(4, 16))
+
+
+def test_set_makes_the_value_what_was_asked(any_model, sae):
+    before = values(any_model, sae)
+    active = int(before[1:4].min(0).values.argmax())  # fires on all three
+    after = values(any_model, sae, sw.Set(active, 2.0, unit="raw"))
+    asked = torch.full((3,), 2.0)
+    torch.testing.assert_close(after[1:4, active], asked, atol=1e-4, rtol=1e-4)
+    assert torch.equal(after[SPECIAL], before[SPECIAL])
+    others = [f for f in range(32) if f % 16 != active % 16]
+    torch.testing.assert_close(after[:, others], before[:, others])
+
+
+def test_set_in_peaks_keeps_what_the_sae_does_not_explain(model, sae):
+    sae.W_dec *= 0.5  # now the reconstruction misses half of everything
+    f = values(model, sae)[:, 7]
+    moved = change(model, sae, sw.Set(7, 0.5))  # peak 1.7, so the value is to be .85
+    expected = torch.zeros(6, 16)
+    expected[ORDINARY, 7] = 0.5 * (0.85 - f[ORDINARY])
+    torch.testing.assert_close(moved, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_scale_acts_only_where_the_feature_fires(model, sae):
+    f = values(model, sae)[:, 7]
+    assert 0 < (f[ORDINARY] > 0).sum() < 4  # else this test says nothing
+    expected = torch.zeros(6, 16)
+    expected[ORDINARY, 7] = 2 * f[ORDINARY]
+    torch.testing.assert_close(change(model, sae, sw.Scale(7, 3)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_ablate_is_scale_by_nothing(model, sae):
+    ablated, scaled = change(model, sae, sw.Ablate(7)), change(model, sae, sw.Scale(7, 0))
+    assert torch.equal(ablated, scaled)
+    assert values(model, sae, sw.Ablate(7))[ORDINARY, 7].abs().max() < 1e-5
+
+
+def test_a_vector_s_value_is_the_length_along_it(model, sae):
+    vector = row(a2=3.0, a3=4.0)
+    unit = vector / 5
+    x = activations(model, IDS, tiny.HOOK)[0]
+    along = (x @ unit)[:, None] * unit
+    torch.testing.assert_close(
+        change(model, sae, sw.Ablate(vector))[ORDINARY], -along[ORDINARY], atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(
+        change(model, sae, sw.Set(vector, 2.0, unit="raw"))[ORDINARY],
+        (2 * unit - along)[ORDINARY],
+        atol=1e-5,
+        rtol=1e-5,
+    )
+    torch.testing.assert_close(
+        change(model, None, sw.Scale(vector, 3.0, hook=tiny.HOOK))[ORDINARY],
+        2 * along[ORDINARY],
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+def test_all_changes_come_from_the_same_unedited_activation(model, sae):
+    torch.manual_seed(5)
+    sae.W_dec.copy_(torch.randn(32, 16))  # directions that overlap
+    edits = [sw.Set(7, 2.0, unit="raw"), sw.Scale(9, 3.0), sw.Add(11, 1.5, unit="raw")]
+    together = change(model, sae, *edits)
+    apart = sum(change(model, sae, edit) for edit in edits)
+    torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together, change(model, sae, *reversed(edits)))
+
+
+def test_topk_features_are_edited_by_their_value_among_all(model, sae):
+    sae.activation = TopK(3)
+    found = values(model, sae)[ORDINARY]
+    some = [f for f in range(16) if 0 < (found[:, f] > 0).sum() < 4]
+    feature = some[-1]  # fires on some tokens and not on others
+    expected = torch.zeros(6, 16)
+    expected[ORDINARY, feature] = -found[:, feature]
+    moved = change(model, sae, sw.Ablate(feature))
+    torch.testing.assert_close(moved, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_heads_are_edited_through_the_same_door(any_model):
+    sae = tiny.make_sae("blocks.0.attn.hook_z")
+    plain = activations(any_model, IDS, sae.hook)
+    with sw.steering(any_model, sae, [sw.Add(5, 2.0)]):
+        steered = activations(any_model, IDS, sae.hook)
+    d_head = plain.shape[-1]
+    moved = (steered - plain)[0]
+    head, place = divmod(5, d_head)
+    torch.testing.assert_close(moved[1, head, place], torch.tensor(3.0))
+    assert int((moved.abs() > 1e-6).sum()) == 4
+
+
+def test_an_edit_that_is_off_does_nothing(model, sae):
+    assert (change(model, sae, sw.Add(5, 2.0, on=False)) == 0).all()
+    assert (change(model, sae) == 0).all()
+
+
+def test_saes_are_meant_by_name_and_the_first_where_none_is(model):
+    one, two = tiny.make_sae(name="one"), tiny.make_sae(name="two")
+    two.W_dec *= 10
+    both = {"one": one, "two": two}
+    first = change(model, both, sw.Add(5, 1.0, unit="raw"))
+    second = change(model, both, sw.Add(5, 1.0, unit="raw", sae="two"))
+    torch.testing.assert_close(second, 10 * first, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="no SAE 'three'; there are 'one', 'two'"):
+        change(model, both, sw.Add(5, 1.0, sae="three"))
+
+
+# Where
+
+
+def logits_hidden(model, seen):
+    """Watch the activations at the hook on every pass in the block."""
+    return attached(model, {tiny.HOOK: lambda x: seen.append(x.clone())})
+
+
+def test_the_user_s_own_cached_generation_is_edited_at_every_token(any_model, sae):
+    seen = []
+    edit = sw.Add(5, 2.0, unit="raw")
+    with sw.steering(any_model, sae, [edit]), logits_hidden(any_model, seen):
+        any_model.generate(
+            IDS[:, :4], max_new_tokens=4, do_sample=False, stop_at_eos=False, verbose=False
+        )
+    plain = []
+    with logits_hidden(any_model, plain):
+        any_model(IDS[:, :4])
+    moved = (seen[0][0, :4] - plain[0][0])[1:]
+    torch.testing.assert_close(moved, row(a5=2.0).expand(3, 16), atol=1e-4, rtol=1e-4)
+    assert len(seen) >= 4
+
+
+@pytest.mark.parametrize(("where", "on_prompt"), [("prompt", True), ("generated", False)])
+def test_where_is_worked_out_in_passes_that_somebody_else_makes(any_model, sae, where, on_prompt):
+    """Cached steps, and the same text read again with more behind it."""
+    edit = sw.Add(5, 2.0, unit="raw", where=where)
+    text = torch.tensor([[0, 30, 41, 52, 33]])
+
+    def moved(*passes):
+        steered, plain = [], []
+        with sw.steering(any_model, sae, [edit]), logits_hidden(any_model, steered):
+            for ids in passes:
+                any_model(ids)
+        with logits_hidden(any_model, plain):
+            for ids in passes:
+                any_model(ids)
+        return [
+            ((s - p)[0].abs() > 1e-3).any(-1).tolist() for s, p in zip(steered, plain, strict=True)
+        ]
+
+    prompt, longer = moved(text[:, :3], text)
+    assert prompt == [False, on_prompt, on_prompt]
+    assert longer == [False, on_prompt, on_prompt, not on_prompt, not on_prompt]
+    # a text that does not go on is a new prompt
+    _, other = moved(text, torch.tensor([[0, 41, 30, 41, 52, 61]]))
+    assert other == [False, *[on_prompt] * 5]
+
+
+def test_ids_must_be_known_so_that_special_tokens_are_left_alone(model, sae):
+    embedded = torch.randn(1, 3, 16)
+    with (
+        pytest.raises(RuntimeError, match="the token ids of this forward pass are not known"),
+        sw.steering(model, sae, [sw.Add(5, 1.0)]),
+    ):
+        model.original_model(inputs_embeds=embedded)
+
+
+# Mistakes
+
+
+def test_a_hook_that_never_fires_is_an_error(model):
+    edit = sw.Add([1.0] * 16, 1.0, unit="raw", hook="blocks.0.attn.hook_result")
+    with (
+        pytest.raises(RuntimeError, match="exists but did not run"),
+        sw.steering(model, None, [edit]),
+    ):
+        model(IDS)
+    with sw.steering(model, None, [edit]):
+        pass  # no pass was made, so none was missed
+
+
+def test_an_error_in_the_block_passes_through_and_leaves_no_hooks(model, sae):
+    plain = model(IDS)
+    with pytest.raises(KeyError), sw.steering(model, sae, [sw.Add(5, 100.0)]):
+        model(IDS)
+        raise KeyError
+    assert torch.equal(model(IDS), plain)
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        (sw.Add(32, 1.0), IndexError, "no feature 32: its 32 features are numbered 0 to 31"),
+        (sw.Ablate([1.0] * 15), ValueError, "has 15 entries, but the activations.* have 16"),
+        (sw.Add([1.0] * 16, 1.0, unit="raw", hook="nope"), ValueError, "no hook point 'nope'"),
+        (
+            sw.Add([1.0] * 16, 1.0, unit="norm", hook="blocks.0.hook_resid_post"),
+            ValueError,
+            "no SAE with statistics reads 'blocks.0.hook_resid_post'",
+        ),
+    ],
+)
+def test_an_edit_that_cannot_be_made_says_why(model, sae, edit, error, message):
+    with pytest.raises(error, match=message):
+        change(model, sae, edit)
+
+
+def test_an_sae_without_statistics_knows_only_raw_strengths(model, sae):
+    sae.stats = None
+    with pytest.raises(ValueError, match="came without statistics; give the strength in unit='raw"):
+        change(model, sae, sw.Add(5, 1.0))
+
+
+def test_a_feature_that_never_fired_has_no_peak(model, sae):
+    sae.stats.peak[5] = 0
+    with pytest.raises(ValueError, match="feature 5 of SAE 'signed' never fired"):
+        change(model, sae, sw.Add(5, 1.0))
+
+
+def test_a_feature_needs_an_sae_and_a_vector_a_hook(model):
+    with pytest.raises(ValueError, match="names a feature, so it needs an SAE"):
+        change(model, None, sw.Add(5, 1.0))
+    with pytest.raises(ValueError, match="does not say where to act; pass hook="):
+        change(model, None, sw.Ablate([1.0]))
+
+
+def test_edits_that_contradict_each_other_are_refused(model, sae):
+    with pytest.raises(ValueError, match=r"Set\(5, 1.0\) and Ablate\(5\) contradict each other"):
+        change(model, sae, sw.Set(5, 1.0), sw.Ablate(5))
+    allowed = [sw.Set(5, 1.0, where="prompt"), sw.Set(5, 2.0, where="generated"), sw.Add(5, 1.0)]
+    change(model, sae, *allowed)
+    change(model, sae, sw.Set(5, 1.0), sw.Ablate(5, on=False))
+
+
+def test_vectors_of_two_lengths_at_one_hook_are_refused(model, sae):
+    edits = [sw.Ablate([1.0] * 16), sw.Ablate([1.0] * 8)]
+    with pytest.raises(ValueError, match="vectors of 8 and 16 entries"):
+        compile_arms(model, sae, [edits])

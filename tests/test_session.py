@@ -1,0 +1,343 @@
+"""A session: what its widgets are told, what they share, and what it refuses."""
+
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+import sae_widgets as sw
+from sae_widgets.features import capture
+from sae_widgets.model import activations
+from sae_widgets.session import SAMPLE
+from sae_widgets.tokens import encode
+from sae_widgets.widgets import Cancelled
+
+TEXT = "the sea and the ship"
+LABELS = {"signed": {"5": {"label": "the fifth", "strength": 0.7}, 9: "the ninth"}}
+
+
+def fitting(model, hook=tiny.HOOK, name="signed"):
+    """An SAE whose statistics are those of this model on the session's sample."""
+    sae = tiny.make_sae(hook, name=name)
+    found = capture(model, sae, encode(model.tokenizer, SAMPLE, limit=tiny.CONTEXT).ids)
+    x = activations(model, found.ids[None], hook)[0, 1:]
+    sae.stats = replace(
+        sae.stats,
+        density=torch.full((32,), len(found.value) / (len(found.ids) - 1) / 32),
+        norm=float(x.norm(dim=-1).mean()),
+    )
+    return sae
+
+
+@pytest.fixture
+def session(model):
+    other = fitting(model, "blocks.0.hook_resid_post", "lower")
+    other.placebo = "for the test"
+    return sw.Session(model, fitting(model), labels=LABELS, saes=[other])
+
+
+def no_check():
+    pass
+
+
+def run(session, *, prompt=TEXT, edits=(), check=no_check, length=6, told=None, **options):
+    request = {"prompt": prompt, "length": length, "temperature": 0.0, "seed": 0, **options}
+    request["edits"] = [edit.to_json() for edit in edits]
+    return session._run(request, check, [].append if told is None else told.append)
+
+
+# Reading
+
+
+def test_features_of_a_text_are_those_of_its_tokens(session, model):
+    found = session.features(TEXT)
+    ids = encode(model.tokenizer, TEXT, limit=99).ids
+    assert found.ids.tolist() == ids
+    lower = session.features(TEXT, "lower")
+    assert torch.equal(lower.value, capture(model, session.saes["lower"], ids).value)
+
+
+def test_the_heatmap_is_told_every_cell_as_it_is(session):
+    view = session._read(TEXT, "signed", no_check)
+    features = session.features(TEXT)
+    dense = np.zeros((len(view.features), len(view.tokens)))
+    dense[view.row, view.column] = view.value
+    assert [row.feature for row in view.features] == features.strongest(200)
+    for place, row in enumerate(view.features):
+        column = features.column(row.feature).numpy()
+        np.testing.assert_array_equal(dense[place], column)
+        fires = column[column > 0]
+        assert row.max == pytest.approx(fires.max(), rel=1e-4)
+        assert row.mean == pytest.approx(fires.mean(), rel=1e-4)
+        assert row.share == pytest.approx(len(fires) / (len(column) - 1), rel=1e-4)
+    assert view.tokens[0] == "<|endoftext|>"
+    assert (list(view.special), list(view.part)) == ([0], [])
+    assert (view.width, view.hook, view.active) == (32, tiny.HOOK, len(view.features))
+    assert view.explained[1:] == [1.0] * (len(view.tokens) - 1)
+    assert view.note == ""
+
+
+def test_rows_carry_labels_and_statistics(session):
+    rows = {row.feature: row for row in session._read(SAMPLE, "signed", no_check).features}
+    assert (rows[9].label, rows[5].label) == ("the ninth", "the fifth")
+    assert rows[9].peak == pytest.approx(1.9)
+    assert all(row.label == "" for feature, row in rows.items() if feature not in (5, 9))
+
+
+def test_only_the_strongest_are_sent_but_the_best_of_each_measure_are_among_them(
+    session, monkeypatch
+):
+    monkeypatch.setattr("sae_widgets.session.ROWS", 10)
+    view = session._read(TEXT, "signed", no_check)
+    features = session.features(TEXT)
+    sent = [row.feature for row in view.features]
+    assert len(sent) == 10 < view.active
+    assert {*features.strongest(2, "mean"), *features.strongest(2, "share")} <= set(sent)
+    assert sent == [f for f in features.strongest(32) if f in sent]
+    assert max(view.row) == 9
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "a", "😀", "x" * 47])
+def test_any_text_that_fits_is_shown_whole(session, text):
+    view = session._read(text, "signed", no_check)
+    assert view.note == ""
+    assert len(view.explained) == len(view.tokens) >= 1
+
+
+def test_a_text_over_the_context_is_cut_and_this_is_said(session):
+    view = session._read("x" * 3000, "signed", no_check)
+    assert len(view.tokens) == 48
+    assert view.note == "This model reads 48 tokens at once: the first 48 of 3001 are shown."
+
+
+def test_a_tokenizer_without_bos_reads_even_nothing(tokenizer_without_bos):
+    session = sw.Session(tiny.gpt2(tokenizer_without_bos), tiny.make_sae(), sample=None)
+    assert session._read("", "signed", no_check).tokens == []
+    assert list(session._read("a", "signed", no_check).special) == []
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        run(session, prompt="")
+
+
+def test_the_card_has_what_a_feature_makes_likely(session):
+    card = session._describe(5, "signed")
+    assert (card["feature"], card["label"], card["sae"]) == (5, "the fifth", "signed")
+    assert card["histogram"] == list(range(160, 192))
+    assert len(card["likely"]) == len(card["unlikely"]) == 8
+    assert card["likely"][0][1] > card["likely"][7][1] > 0 > card["unlikely"][0][1]
+    assert all(isinstance(shown, str) and shown for shown, _ in card["likely"])
+    with pytest.raises(IndexError, match="no feature 32"):
+        session._describe(32, "signed")
+
+
+# Steering
+
+
+def test_a_run_is_told_in_tokens_that_make_up_its_text(session):
+    edits = [sw.Add(5, 40.0, unit="raw")]
+    told = []
+    found = run(session, edits=edits, told=told)
+    direct = session.generate(TEXT, edits, max_new_tokens=6)
+    for row, arm in enumerate(found["arms"]):
+        assert "".join(arm["tokens"]) == direct.texts[row]
+        assert arm["nll"] == pytest.approx(direct.nll(row), abs=1e-3)
+    assert [arm["name"] for arm in found["arms"]] == ["base", "steered"]
+    assert "".join(found["prompt"]) == TEXT
+    assert (found["fork"], found["ended"]) == (direct.fork, direct.stopped)
+    assert found["calls"] == {"prefill": 1, "steps": len(told) - 1}
+    assert found["positions"] == [len(found["prompt"]) - 1, len(told) - 1]
+    assert found["ratio"] > 1
+    assert "expect broken text" in found["note"]
+    json.dumps(found)
+
+
+def test_streamed_tokens_are_those_of_the_result(session):
+    told = []
+    found = run(session, told=told, temperature=2.0, seed=4, length=20)
+    for row, arm in enumerate(found["arms"]):
+        streamed = [text for step in told for text in step[row]]
+        assert len(streamed) == len(arm["tokens"])
+        # Only what never became a character is added at the end.
+        assert "".join(arm["tokens"]).startswith("".join(streamed))
+
+
+def test_a_run_that_is_cancelled_keeps_what_it_wrote(session):
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 3:
+            raise Cancelled
+
+    found = run(session, check=check, length=20)
+    assert [len(arm["tokens"]) for arm in found["arms"]] == [2, 2]
+    assert found["ended"] == "stopped"
+
+
+def test_a_prompt_over_the_context_says_how_much_fits(session):
+    with pytest.raises(ValueError, match="47 tokens of prompt fit, 53 too many"):
+        run(session, prompt="x" * 99)
+
+
+def test_several_arms_are_generated_beside_the_base(session):
+    found = session.generate(
+        TEXT, {"one": [sw.Add(5, 1.0)], "two": [sw.Add(9, 1.0, sae="lower")]}, max_new_tokens=3
+    )
+    assert [arm.name for arm in found.arms] == ["base", "one", "two"]
+    assert [arm.name for arm in session.generate(TEXT, max_new_tokens=1).arms] == ["base"]
+
+
+def test_features_to_choose_from_have_names_and_strengths(session):
+    session.sae.stats.peak[7] = 0  # never fired
+    listed = {(entry["sae"], entry["feature"]): entry for entry in session._listed()}
+    assert len(listed) == 31 + 32
+    assert listed["signed", 5]["strength"] == 0.7
+    assert listed["signed", 9]["strength"] is None
+    assert ("signed", 7) not in listed
+
+
+# What is shared
+
+
+def test_widgets_share_selection_choice_and_edits(session):
+    heatmap, first, second = session.heatmap(TEXT), session.steer(), session.steer()
+    heatmap.selected = 9
+    assert session.selected == first.selected == second.selected == 9
+    first.edits = [sw.Add(9, 0.5).to_json()]
+    assert session.edits == (sw.Add(9, 0.5),)
+    assert second.edits == first.edits
+    session.edits = [sw.Ablate(3), {"op": "scale", "feature": 4, "strength": 2}]
+    assert second.edits == first.edits == [sw.Ablate(3).to_json(), sw.Scale(4, 2).to_json()]
+    session.chosen = "lower"
+    assert heatmap.sae == first.sae == "lower"
+    assert session.sae.name == "lower"
+
+
+def test_a_widget_made_later_starts_with_what_the_others_have(session):
+    session.edits = [sw.Add(5, 0.5)]
+    session.selected = 5
+    late = session.steer()
+    assert (late.selected, late.edits) == (5, [sw.Add(5, 0.5).to_json()])
+    replaced = session.steer(edits=[sw.Ablate(1)])
+    assert late.edits == replaced.edits == [sw.Ablate(1).to_json()]
+
+
+def test_steering_a_feature_from_the_heatmap_adds_one_edit(session):
+    heatmap = session.heatmap(TEXT)
+    heatmap.steer = {"id": 1, "feature": 5}
+    heatmap.steer = {"id": 2, "feature": 5}
+    heatmap.steer = {"id": 3, "feature": 9}
+    assert session.edits == (
+        sw.Add(5, 0.7, sae="signed"),  # the recommended strength
+        sw.Add(9, 0.5, sae="signed"),
+    )
+    assert session.selected == heatmap.selected == 9
+    heatmap.steer = {"id": 4, "feature": 99}
+    assert "no feature 99" in heatmap.status["text"]
+
+
+def test_two_widgets_work_on_one_model_at_once(session):
+    """Both answer as they do alone, whatever the other one is doing."""
+    edits = [sw.Add(5, 4.0, unit="raw")]
+    alone = run(session, edits=edits, length=20)["arms"]
+    view = session._read(TEXT, "signed", no_check).value
+    found = {}
+    threads = [
+        threading.Thread(target=lambda: found.update(run=run(session, edits=edits, length=20))),
+        threading.Thread(
+            target=lambda: found.update(
+                views=[session._read(TEXT, "signed", no_check).value for _ in range(8)]
+            )
+        ),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found["run"]["arms"] == alone
+    assert all(np.array_equal(each, view) for each in found["views"])
+
+
+def test_a_session_and_its_widgets_print_without_addresses(session):
+    assert repr(session) == f"Session({session.model.cfg.model_name!r}, saes=['signed', 'lower'])"
+    assert repr(session.heatmap("the")).startswith("Heatmap(")
+
+
+# Mistakes
+
+
+def test_an_sae_of_another_width_is_refused(model):
+    with pytest.raises(ValueError, match=r"reads vectors of 12 entries.*have 16"):
+        sw.Session(model, tiny.make_sae(d_model=12))
+
+
+def test_a_hook_that_the_model_lacks_is_refused(model):
+    with pytest.raises(
+        ValueError, match=r"no hook point.*Nearest names: blocks\.1\.hook_resid_post"
+    ):
+        sw.Session(model, tiny.make_sae("blocks.1.resid_post"))
+
+
+def test_a_model_without_a_tokenizer_is_refused(tokenizer):
+    model = tiny.native(tokenizer)
+    model._tokenizer = None
+    with pytest.raises(ValueError, match=r"no tokenizer.*load_model\(model, tokenizer\)"):
+        sw.Session(model, tiny.make_sae())
+
+
+def test_two_saes_of_one_name_are_refused(model):
+    with pytest.raises(ValueError, match=r"names of their own; got \['signed', 'signed'\]"):
+        sw.Session(model, fitting(model), saes=[fitting(model)])
+
+
+def test_labels_must_belong_to_an_sae_and_a_feature(model):
+    with pytest.raises(ValueError, match="labels for an SAE 'other'; there are"):
+        sw.Session(model, fitting(model), labels={"other": {}})
+    with pytest.raises(IndexError, match="no feature 77"):
+        sw.Session(model, fitting(model), labels={"signed": {77: "x"}})
+
+
+def test_an_unknown_sae_is_answered_with_those_there_are(session):
+    with pytest.raises(ValueError, match="no SAE 'upper'; it has 'signed', 'lower'"):
+        session.features(TEXT, "upper")
+
+
+def missing_scale(sae):
+    sae.stats = replace(sae.stats, norm=sae.stats.norm * 20)
+
+
+def too_many_fire(sae):
+    sae.b_enc += 1000.0
+    sae.stats = replace(sae.stats, density=sae.stats.density / 9)
+
+
+def explains_nothing(sae):
+    sae.W_dec *= -1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (missing_scale, "mean length of .* where its statistics say"),
+        (too_many_fire, "features fire on a token where its statistics say"),
+        (explains_nothing, "of the variance unexplained: another hook"),
+    ],
+)
+def test_an_sae_that_does_not_fit_the_model_is_refused_with_the_likely_reason(
+    model, spoil, message
+):
+    sae = fitting(model)
+    spoil(sae)
+    with pytest.raises(ValueError, match="'signed' does not fit this model.*" + message):
+        sw.Session(model, sae)
+    sw.Session(model, sae, sample=None)  # unless one insists
+
+
+def test_a_placebo_may_explain_nothing(model):
+    sae = fitting(model)
+    explains_nothing(sae)
+    sae.placebo = "random"
+    sw.Session(model, sae)

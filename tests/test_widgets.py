@@ -1,0 +1,374 @@
+import struct
+import threading
+import time
+
+import numpy as np
+import pytest
+import traitlets
+
+from sae_widgets.widgets import FeatureRow, Heatmap, HeatmapView, Inline, Steering
+from sae_widgets.widgets import panel as panel_module
+from sae_widgets.widgets.panel import bundle, plain
+from sae_widgets.widgets.steering import Stream, check_edit, check_request
+
+SAES = [
+    {"name": "topk", "title": "TopK", "placebo": None, "hook": "h", "width": 9},
+    {"name": "frozen", "title": "Frozen", "placebo": "untrained", "hook": "h", "width": 9},
+]
+EDIT = {"op": "add", "feature": 5, "strength": 0.5, "unit": "peak", "where": "all"}
+
+
+def view(text, sae="topk", check=None):  # noqa: ARG001
+    """Feature 7 fires on the last token, feature 2 on the last but one: rows are not columns."""
+    tokens = ["⟨bos⟩", *text.split()]
+    return HeatmapView(
+        text=text,
+        sae=sae,
+        tokens=tokens,
+        features=[
+            FeatureRow(7, "seven", 4.0, 0.1, 2.5, 2.5, 0.5),
+            FeatureRow(2, "", None, None, 1.0, 1.0, 0.5),
+        ],
+        row=np.array([1, 0]),
+        column=np.array([len(tokens) - 2, len(tokens) - 1]),
+        value=np.array([1.0, 2.5]),
+        active=2,
+        special=[0],
+    )
+
+
+def describe(feature, sae):
+    if feature > 8:
+        raise ValueError(f"{sae} has no feature {feature}")
+    return {"feature": feature, "label": "", "likely": [["·a", np.float32(0.5)]], "unlikely": []}
+
+
+def heatmap(text="one two", read=view, steer=None, **options):
+    return Heatmap(read, describe, steer, saes=SAES, text=text, worker=Inline, **options)
+
+
+def steering(run=None, **options):
+    asked = []
+
+    def plausible(request, check, on_tokens):
+        asked.append(request)
+        check()
+        on_tokens([["a"], ["b"]])
+        return {"arms": [{"name": "base", "tokens": ["a"]}, {"name": "steered", "tokens": ["b"]}]}
+
+    widget = Steering(run or plausible, saes=SAES, worker=Inline, **options)
+    return widget, asked
+
+
+def from_browser(widget, **state):
+    """What the browser sends arrives through this method."""
+    widget.set_state(state)
+
+
+# The heatmap
+
+
+def test_a_heatmap_reads_its_text_in_the_cell_that_makes_it():
+    widget = heatmap()
+    assert widget.view["tokens"] == ["⟨bos⟩", "one", "two"]
+    assert struct.unpack("<2H", widget.row) == (1, 0)
+    assert struct.unpack("<2I", widget.column) == (1, 2)
+    assert struct.unpack("<2e", widget.value) == (1.0, 2.5)
+    assert widget.view["features"][1]["peak"] is None
+
+
+def test_a_mistake_in_the_text_raises_where_the_heatmap_is_made():
+    def read(text, sae, check):  # noqa: ARG001
+        raise ValueError("too long")
+
+    with pytest.raises(ValueError, match="too long"):
+        heatmap(read=read)
+
+
+def test_the_text_of_a_widget_has_no_address():
+    widget = heatmap()
+    assert repr(widget) == "Heatmap(3 tokens × 2 features)"
+    data = widget._repr_mimebundle_()[0]
+    assert data["text/plain"] == "Heatmap(3 tokens × 2 features)"
+    assert "application/vnd.jupyter.widget-view+json" in data
+    panel, _ = steering(prompt="So", edits=[EDIT])
+    assert repr(panel) == "Steering('So', 1 edit)"
+
+
+def test_a_request_is_answered_with_its_own_id():
+    widget = heatmap()
+    from_browser(widget, text="a b c", request={"id": 41, "text": "a b c", "sae": "frozen"})
+    assert (widget.view["id"], widget.view["text"], widget.view["sae"]) == (41, "a b c", "frozen")
+    assert (widget.status["id"], widget.status["state"]) == (41, "done")
+    assert widget.sae == "frozen"
+
+
+def test_a_request_is_read_once_though_text_and_sae_change_beside_it():
+    texts = []
+
+    def read(text, sae, check):
+        texts.append((text, sae))
+        return view(text, sae, check)
+
+    widget = heatmap(text="", read=read)
+    request = {"id": 1, "text": "x", "sae": "frozen"}
+    from_browser(widget, text="x", sae="frozen", request=request)
+    assert texts == [("x", "frozen")]
+    widget.text = "y"  # from Python
+    assert texts == [("x", "frozen"), ("y", "frozen")]
+    assert widget.view["id"] == 2
+    widget.text = "x"
+    assert texts[-1] == ("x", "frozen")
+    assert len(texts) == 3
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"id": "1", "text": "x", "sae": "topk"},
+        {"id": 1, "text": ["x"], "sae": "topk"},
+        {"id": 1, "text": "x", "sae": "unknown"},
+        {"id": True, "text": "x", "sae": "topk"},
+    ],
+)
+def test_a_request_that_makes_no_sense_is_an_error_on_the_screen(request_):
+    widget = heatmap()
+    before = widget.view
+    from_browser(widget, request=request_)
+    assert widget.status["state"] == "error"
+    assert widget.view is before
+
+
+def test_a_trait_that_makes_no_sense_is_an_error_on_the_screen():
+    widget = heatmap()
+    from_browser(widget, sort="alphabetical")
+    assert widget.status["state"] == "error"
+    assert "sort" in widget.status["text"]
+    assert widget.sort == "max"
+
+
+def test_an_error_while_reading_leaves_the_old_view():
+    def read(text, sae, check):
+        if text == "bad":
+            raise ValueError("this text is bad")
+        return view(text, sae, check)
+
+    widget = heatmap(read=read)
+    widget.text = "bad"
+    assert widget.status["text"] == "this text is bad"
+    assert "Traceback" in widget.status["detail"]
+    assert widget.view["text"] == "one two"
+
+
+def test_the_selected_feature_is_described_and_an_unknown_one_is_refused_in_words():
+    widget = heatmap()
+    widget.selected = 7
+    assert widget.card["likely"] == [["·a", 0.5]]
+    assert widget.card["sae"] == "topk"
+    from_browser(widget, selected=9)
+    assert widget.card == {}
+    assert widget.status["text"] == "topk has no feature 9"
+
+
+def test_steer_it_reaches_the_one_who_was_given():
+    asked = []
+    widget = heatmap(steer=asked.append)
+    assert widget.steerable
+    from_browser(widget, steer={"id": 1, "feature": 7})
+    from_browser(widget, steer={"id": 2, "feature": 7})
+    assert asked == [7, 7]
+    from_browser(widget, steer={"id": 3, "feature": "7"})
+    assert widget.status["state"] == "error"
+
+
+def test_a_token_that_a_new_text_lacks_is_let_go():
+    widget = heatmap()
+    widget.token = 2
+    widget.text = "one"
+    assert widget.token is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"row": np.array([0, 2])}, "row 2"),
+        ({"column": np.array([0, 3])}, "token 3"),
+        ({"value": np.array([1.0, np.nan])}, "finite"),
+        ({"value": np.array([1.0])}, "per cell"),
+    ],
+)
+def test_a_view_that_contradicts_itself_is_refused(change, message):
+    good = view("one two")
+    with pytest.raises(ValueError, match=message):
+        heatmap().show(HeatmapView(**{**vars(good), **change}))
+
+
+def test_a_value_too_large_for_the_wire_is_shown_as_the_largest():
+    widget = heatmap()
+    good = view("one two")
+    widget.show(HeatmapView(**{**vars(good), "value": np.array([1e9, 1.0])}))
+    assert struct.unpack("<2e", widget.value) == (65504.0, 1.0)
+
+
+def test_an_unknown_sae_is_refused_in_python_with_the_known_names():
+    with pytest.raises(traitlets.TraitError, match="topk"):
+        heatmap().sae = "nope"
+    with pytest.raises(ValueError, match="at least one SAE"):
+        Heatmap(view, describe, saes=[], worker=Inline)
+
+
+# Steering
+
+
+def test_a_prompt_is_run_when_the_panel_is_made():
+    widget, asked = steering(prompt="So", edits=[EDIT])
+    assert asked[0]["prompt"] == "So"
+    assert asked[0]["edits"] == [EDIT]
+    assert widget.run["arms"][1]["tokens"] == ["b"]
+    assert widget.run["id"] == widget.status["id"]
+
+
+def test_what_python_changes_is_run_live_and_not_when_live_is_off():
+    widget, asked = steering(prompt="So")
+    widget.edits = [EDIT]
+    widget.temperature = 0.5
+    assert [request["edits"] for request in asked] == [[], [EDIT], [EDIT]]
+    widget.live = False
+    widget.seed = 3
+    assert len(asked) == 3
+    widget.start()
+    assert asked[-1]["seed"] == 3
+
+
+def test_a_request_from_the_browser_is_run_once_though_the_edits_change_beside_it():
+    widget, asked = steering(prompt="So")
+    request = {"id": 9, "prompt": "So", "length": 3, "temperature": 0, "seed": 1, "edits": [EDIT]}
+    from_browser(widget, edits=[EDIT], request=request)
+    assert len(asked) == 2
+    assert widget.run["id"] == 9
+    assert widget.run["request"]["length"] == 3
+
+
+def test_edits_that_make_no_sense_are_refused_and_the_old_ones_kept():
+    widget, _ = steering(edits=[EDIT])
+    with pytest.raises(traitlets.TraitError, match="operation"):
+        widget.edits = [{**EDIT, "op": "multiply"}]
+    from_browser(widget, edits=[{**EDIT, "strength": float("inf")}])
+    assert "finite" in widget.status["text"]
+    assert widget.edits == [EDIT]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"op": "multiply"}, "operation"),
+        ({"feature": -1}, "from 0"),
+        ({"feature": 1.5}, "'feature' of type int"),
+        ({"strength": "much"}, "'strength'"),
+        ({"strength": float("nan")}, "finite"),
+        ({"unit": "kg"}, "unit"),
+        ({"where": "nowhere"}, "nowhere"),
+    ],
+)
+def test_an_edit_that_makes_no_sense_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        check_edit({**EDIT, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"length": 0}, "1 to 2000"),
+        ({"length": 10**9}, "1 to 2000"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": float("nan")}, "finite"),
+        ({"seed": -1}, "seed"),
+        ({"prompt": None}, "'prompt' of type str"),
+        ({"edits": "none"}, "'edits'"),
+    ],
+)
+def test_a_run_that_makes_no_sense_is_refused(change, message):
+    good = {"id": 1, "prompt": "So", "length": 3, "temperature": 0.5, "seed": 0, "edits": [EDIT]}
+    check_request(good)
+    with pytest.raises(ValueError, match=message):
+        check_request({**good, **change})
+
+
+def test_a_run_that_was_replaced_is_not_shown():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def run(request, check, on_tokens):  # noqa: ARG001
+        if request["prompt"] == "first":
+            begun.set()
+            go_on.wait(5)  # this run never asks whether it should stop
+        return {"arms": [], "prompt": [request["prompt"]]}
+
+    widget = Steering(run, saes=SAES, prompt="first")
+    assert begun.wait(5)
+    widget.prompt = "second"
+    go_on.set()
+    end = time.monotonic() + 5
+    while widget.run.get("prompt") != ["second"] and time.monotonic() < end:
+        assert widget.run.get("prompt") != ["first"]
+        time.sleep(0.002)
+    assert widget.run["prompt"] == ["second"]
+
+
+def test_stop_ends_the_run_it_names():
+    begun = threading.Event()
+
+    def run(request, check, on_tokens):  # noqa: ARG001
+        begun.set()
+        while True:
+            check()
+            time.sleep(0.001)
+
+    widget = Steering(run, saes=SAES, prompt="So")
+    assert begun.wait(5)
+    from_browser(widget, stop=widget.status["id"])
+    end = time.monotonic() + 5
+    while widget.status["state"] != "stopped":
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_streamed_tokens_are_gathered_to_twenty_messages_a_second(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    sent = []
+    stream = Stream(6, sent.append)
+    for step in range(100):  # a hundred tokens in one second
+        now[0] = step / 100
+        stream([[f"a{step}"], [f"b{step}"]])
+    assert len(sent) <= 20
+    assert sent[0]["arms"] == [["a0"], ["b0"]]  # the first token goes at once
+    assert [message["seq"] for message in sent] == list(range(len(sent)))
+    told = [token for message in sent for token in message["arms"][1]]
+    assert told == [f"b{step}" for step in range(len(told))]
+    assert len(told) > 90
+
+
+# Both
+
+
+def test_a_ping_is_answered():
+    widget = heatmap()
+    sent = []
+    widget.send = sent.append
+    widget._handle_custom_msg({"kind": "ping", "id": 12}, [])
+    widget._handle_custom_msg("nonsense", [])
+    assert sent == [{"kind": "pong", "id": 12}]
+
+
+def test_a_bundle_that_was_not_built_says_how_to_build_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(panel_module, "STATIC", tmp_path)
+    with pytest.raises(FileNotFoundError, match="npm run build"):
+        bundle("heatmap.js")
+
+
+def test_numbers_that_json_cannot_say_are_refused():
+    assert plain({"a": np.float32(0.5), "b": (1, 2)}) == {"a": 0.5, "b": [1, 2]}
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        plain({"a": float("nan")})
+    with pytest.raises(TypeError, match="object"):
+        plain({"a": object()})

@@ -1,0 +1,127 @@
+import threading
+import time
+
+import pytest
+
+from sae_widgets.widgets.worker import Cancelled, Inline, Status, Worker, sentence
+
+
+class Reports(list):
+    """Statuses as they are reported."""
+
+    def until(self, *states: str) -> None:
+        end = time.monotonic() + 5
+        while not self or self[-1].state not in states:
+            assert time.monotonic() < end, f"waited for {states}, got {list(self)}"
+            time.sleep(0.002)
+
+    @property
+    def states(self) -> list[tuple[int, str]]:
+        return [(status.id, status.state) for status in self]
+
+
+def test_a_job_is_reported_when_it_begins_and_when_it_is_done():
+    reports = Reports()
+    Worker(reports.append).submit(7, lambda check: check())
+    reports.until("done")
+    assert reports.states == [(7, "working"), (7, "done")]
+    assert reports[-1].seconds > 0
+
+
+def test_a_newer_job_ends_the_running_one_and_skips_the_waiting_ones():
+    reports, ran, begun = Reports(), [], threading.Event()
+
+    def endless(check):
+        begun.set()
+        while True:
+            check()
+            time.sleep(0.001)
+
+    worker = Worker(reports.append)
+    worker.submit(1, endless)
+    assert begun.wait(5)
+    for id in range(2, 6):
+        worker.submit(id, lambda check, id=id: ran.append(id) or check())
+    reports.until("done")
+    assert ran[-1] == 5
+    # The job that was ended says nothing: the screen already speaks of a newer one.
+    assert (1, "stopped") not in reports.states
+    assert reports.states[-1] == (5, "done")
+
+
+def test_only_the_job_that_is_named_is_stopped():
+    reports, steps = Reports(), []
+
+    def job(check):
+        while True:
+            check()
+            steps.append(1)
+            time.sleep(0.001)
+
+    worker = Worker(reports.append)
+    worker.submit(3, job)
+    worker.stop(2)
+    reports.until("working")
+    while len(steps) < 3:
+        time.sleep(0.002)
+    worker.stop(3)
+    reports.until("stopped")
+    assert reports.states == [(3, "working"), (3, "stopped")]
+
+
+def test_a_worker_goes_on_after_a_job_was_stopped():
+    reports = Reports()
+    worker = Worker(reports.append)
+    worker.submit(1, lambda check: time.sleep(0.02) or check())
+    worker.stop(1)
+    reports.until("stopped")
+    worker.submit(2, lambda check: check())
+    reports.until("done")
+    assert reports[-1].id == 2
+
+
+@pytest.mark.parametrize("executor", [Inline, Worker])
+def test_an_error_becomes_one_sentence_and_the_rest_is_kept(executor):
+    reports = Reports()
+
+    def job(check):  # noqa: ARG001
+        raise ValueError("the prompt has 300 tokens and 255 fit")
+
+    executor(reports.append).submit(4, job)
+    reports.until("error")
+    assert reports[-1].text == "the prompt has 300 tokens and 255 fit"
+    assert "Traceback" in reports[-1].detail
+    assert "test_worker.py" in reports[-1].detail
+
+
+def test_an_error_that_is_not_about_a_value_says_its_kind():
+    assert sentence(KeyError("x")) == "KeyError: 'x'"
+    assert sentence(RuntimeError()) == "RuntimeError"
+    assert sentence(ValueError("too long")) == "too long"
+
+
+def test_inline_runs_a_job_before_submit_returns():
+    reports, ran = Reports(), []
+    Inline(reports.append).submit(1, lambda check: ran.append(check()))
+    assert ran == [None]
+    assert reports.states == [(1, "working"), (1, "done")]
+
+
+def test_a_job_that_cancels_itself_is_stopped_and_not_an_error():
+    reports = Reports()
+
+    def job(check):  # noqa: ARG001
+        raise Cancelled
+
+    Inline(reports.append).submit(1, job)
+    assert reports[-1].state == "stopped"
+
+
+def test_a_status_goes_to_the_browser_as_plain_values():
+    assert Status(3, "error", "no", "why", 0.5).to_json() == {
+        "id": 3,
+        "state": "error",
+        "text": "no",
+        "detail": "why",
+        "seconds": 0.5,
+    }

@@ -1,0 +1,25 @@
+"""A random model of two layers, d_model 8, two heads, and twenty tokens of which 0 is special."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from sae_widgets.model import load_model
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    config = GPT2Config(vocab_size=20, n_positions=32, n_embd=8, n_layer=2, n_head=2)
+    config.bos_token_id = config.eos_token_id = 0
+    config.initializer_range = 0.5  # so that layers and positions differ visibly
+    words = {"<s>": 0, **{chr(ord("a") + n): n + 1 for n in range(19)}}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<s>")), bos_token="<s>"
+    )
+    folder = tmp_path_factory.mktemp("model")  # TransformerLens reads the tokenizer from disk
+    tokenizer.save_pretrained(folder)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return load_model(folder)
