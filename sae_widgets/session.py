@@ -32,7 +32,7 @@ ROWS = 200
 """The most features a heatmap is sent: more than a person will scroll through."""
 
 LISTED = 1024
-"""An SAE of at most so many features is listed whole for choosing from; else only labelled ones."""
+"""If the first SAE has at most so many features, all are listed for choosing from."""
 
 FIRST_STRENGTH = 0.5
 """What a feature is steered with, × its peak, where none is recommended."""
@@ -80,6 +80,7 @@ class Session(traitlets.HasTraits):
         sample: str | None = SAMPLE,
     ) -> None:
         super().__init__()
+        self._steerings: list[Steering] = []
         if getattr(model, "tokenizer", None) is None:
             raise ValueError(
                 "this model has no tokenizer, so it cannot read text; give it one: "
@@ -204,7 +205,7 @@ class Session(traitlets.HasTraits):
             temperature=temperature,
             seed=seed,
         )
-        self._share(widget, edits=True)
+        self._share(widget)
         return widget
 
     def steer_feature(self, feature: int) -> None:
@@ -334,12 +335,13 @@ class Session(traitlets.HasTraits):
 
     # Helpers
 
-    def _share(self, widget: Heatmap | Steering, *, edits: bool = False) -> None:
+    def _share(self, widget: Heatmap | Steering) -> None:
         """Let the widget follow the session and the session follow the widget."""
         traitlets.link((self, "chosen"), (widget, "sae"))
         traitlets.link((self, "selected"), (widget, "selected"))
-        if edits:
+        if isinstance(widget, Steering):
             traitlets.link((self, "_edits"), (widget, "edits"))
+            self._steerings.append(widget)
 
     def _sae(self, name: str | None) -> SAE:
         if name is None:
@@ -377,17 +379,30 @@ class Session(traitlets.HasTraits):
         )
 
     def _listed(self) -> list[dict[str, Any]]:
-        """The features a person can choose from, of all SAEs."""
+        """What the steering widgets know by name: of each SAE the labelled and the edited features.
+
+        Of the first one all that ever fired, unless they are too many to keep in a notebook.
+        """
         listed = []
+        first = next(iter(self.saes))
         for sae in self.saes.values():
             known = self._labels[sae.name]
-            small = sae.d_sae <= LISTED
-            for feature in range(sae.d_sae) if small else sorted(known):
-                if feature not in known and sae.stats is not None and not sae.stats.peak[feature]:
-                    continue  # it never fired, so it stands for nothing
+            used = {edit.feature for edit in self.edits if (edit.sae or first) == sae.name}
+            wanted = set(known) | {feature for feature in used if feature is not None}
+            if sae.name == first and sae.d_sae <= LISTED:
+                fires = range(sae.d_sae) if sae.stats is None else sae.stats.peak.nonzero()[:, 0]
+                wanted |= {int(feature) for feature in fires}
+            for feature in sorted(feature for feature in wanted if feature < sae.d_sae):
                 strength = known[feature].strength if feature in known else None
                 listed.append({**self._about(sae, feature), "strength": strength})
         return listed
+
+    @traitlets.observe("_edits")
+    def _list_edited(self, _change: object) -> None:
+        for widget in self._steerings:
+            listed = self._listed()
+            if listed != widget.features:
+                widget.features = listed
 
 
 def _rows(features: Features) -> list[int]:

@@ -192,11 +192,22 @@ def test_several_arms_are_generated_beside_the_base(session):
 
 def test_features_to_choose_from_have_names_and_strengths(session):
     session.sae.stats.peak[7] = 0  # never fired
-    listed = {(entry["sae"], entry["feature"]): entry for entry in session._listed()}
-    assert len(listed) == 31 + 32
-    assert listed["signed", 5]["strength"] == 0.7
-    assert listed["signed", 9]["strength"] is None
-    assert ("signed", 7) not in listed
+    widget = session.steer()
+
+    def listed():
+        return {(entry["sae"], entry["feature"]): entry for entry in widget.features}
+
+    assert listed().keys() == {("signed", feature) for feature in range(32) if feature != 7}
+    assert listed()["signed", 5]["strength"] == 0.7
+    assert listed()["signed", 9]["strength"] is None
+    # ... and whatever is edited
+    widget.edits = [sw.Add(30, 1.0, sae="lower").to_json()]
+    assert listed()["lower", 30]["peak"] == pytest.approx(4.0)
+
+
+def test_of_an_sae_too_large_to_list_only_named_features_are(session, monkeypatch):
+    monkeypatch.setattr("sae_widgets.session.LISTED", 31)
+    assert [entry["feature"] for entry in session.steer().features] == [5, 9]
 
 
 # What is shared
