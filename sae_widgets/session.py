@@ -32,7 +32,7 @@ ROWS = 200
 """The most features a heatmap is sent: more than a person will scroll through."""
 
 LISTED = 1024
-"""If the first SAE has at most so many features, all are listed for choosing from."""
+"""If the chosen SAE has at most so many features, all are listed; else only labelled ones."""
 
 FIRST_STRENGTH = 0.5
 """What a feature is steered with, × its peak, where none is recommended."""
@@ -91,6 +91,7 @@ class Session(traitlets.HasTraits):
         self.saes = _named([sae, *saes])
         self.chosen = sae.name
         self._labels = _labels(labels or {}, self.saes)
+        self._all_choices: dict[str, list[dict[str, Any]]] = {}
         for each in self.saes.values():
             check_hook(model, each.hook)
             each.to(device_of(model))
@@ -379,30 +380,46 @@ class Session(traitlets.HasTraits):
         )
 
     def _listed(self) -> list[dict[str, Any]]:
-        """What the steering widgets know by name: of each SAE the labelled and the edited features.
+        """The features to choose from and to name: the chosen SAE's, and those being steered with.
 
-        Of the first one all that ever fired, unless they are too many to keep in a notebook.
+        Every saved notebook carries this list, so it does not hold all features of all SAEs.
         """
-        listed = []
         first = next(iter(self.saes))
-        for sae in self.saes.values():
-            known = self._labels[sae.name]
-            used = {edit.feature for edit in self.edits if (edit.sae or first) == sae.name}
-            wanted = set(known) | {feature for feature in used if feature is not None}
-            if sae.name == first and sae.d_sae <= LISTED:
-                fires = range(sae.d_sae) if sae.stats is None else sae.stats.peak.nonzero()[:, 0]
-                wanted |= {int(feature) for feature in fires}
-            for feature in sorted(feature for feature in wanted if feature < sae.d_sae):
-                strength = known[feature].strength if feature in known else None
-                listed.append({**self._about(sae, feature), "strength": strength})
-        return listed
+        used = {(edit.sae or first, edit.feature) for edit in self.edits}
+        others = sorted(
+            (name, feature)
+            for name, feature in used
+            if feature is not None and name != self.chosen and name in self.saes
+        )
+        return [
+            *self._choices(self.chosen),
+            *(self._choice_of(self.saes[name], feature) for name, feature in others),
+        ]
 
-    @traitlets.observe("_edits")
-    def _list_edited(self, _change: object) -> None:
+    @traitlets.observe("_edits", "chosen")
+    def _list_again(self, _change: object) -> None:
         for widget in self._steerings:
             listed = self._listed()
             if listed != widget.features:
                 widget.features = listed
+
+    def _choices(self, name: str) -> list[dict[str, Any]]:
+        """The features of one SAE that a person can choose from."""
+        if name not in self._all_choices:
+            sae, known = self.saes[name], self._labels[name]
+            features = range(sae.d_sae) if sae.d_sae <= LISTED else sorted(known)
+            self._all_choices[name] = [
+                self._choice_of(sae, feature)
+                for feature in features
+                # One that never fired stands for nothing.
+                if feature in known or sae.stats is None or sae.stats.peak[feature]
+            ]
+        return self._all_choices[name]
+
+    def _choice_of(self, sae: SAE, feature: int) -> dict[str, Any]:
+        label = self._labels[sae.name].get(feature)
+        strength = None if label is None else label.strength
+        return {**self._about(sae, feature), "strength": strength}
 
 
 def _rows(features: Features) -> list[int]:

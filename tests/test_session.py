@@ -203,6 +203,10 @@ def test_features_to_choose_from_have_names_and_strengths(session):
     # ... and whatever is edited
     widget.edits = [sw.Add(30, 1.0, sae="lower").to_json()]
     assert listed()["lower", 30]["peak"] == pytest.approx(4.0)
+    assert len(listed()) == 32
+    # ... and those of the SAE that is chosen
+    session.chosen = "lower"
+    assert listed().keys() == {("lower", feature) for feature in range(32)}
 
 
 def test_of_an_sae_too_large_to_list_only_named_features_are(session, monkeypatch):

@@ -1,8 +1,7 @@
 """Train the demo's language model: GPT-2's shape at 1.1 million parameters, on Postcards alone.
 
 Every row starts with a document, as every text will that the model is given: who is met and what is
-kept is then found at the same places, and copying is learned several times sooner than from rows
-cut anywhere. Most rows are short; the long ones teach the positions that only long texts reach. No
+kept is then found at the same places, and nothing of another document is in view. Most rows are short; the long ones teach the positions that only long texts reach. No
 document is seen twice. The corpus is drawn once and kept on disk.
 """
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 CONTEXT = tokenizer.CONTEXT
-TOKENS = 2_048  # a step; small batches learn several times faster per token here
+TOKENS = 2_048  # a step; after 0.3 million tokens the loss was 3.1, and 5.0 at four times this
 STEPS = 8_000  # 16.4 million tokens
 SHORT, LONG_EVERY = CONTEXT // 2, 8  # the width of most rows; one step in eight has long ones
 CORPUS_SEED = 1_000

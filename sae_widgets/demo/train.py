@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from sae_widgets.demo import language_model, report, world
 from sae_widgets.demo.concepts import both_ways, likeness
-from sae_widgets.demo.quality import HeldOut, encoded, held_out, labels, language, recover
+from sae_widgets.demo.quality import HeldOut, encoded, held_out, human, labels, language, recover
 from sae_widgets.demo.trials import Choice, Score, choose, compose, occasions, spill
 from sae_widgets.demo.trials import report as report_trials
 from sae_widgets.formats import load_sae, save_sae
@@ -650,10 +650,12 @@ def label_all(
         found = {str(i): label.to_json() for i, label in labels(values, truth, shown).items()}
         tried = results["steering"].get(f"{settings.models[0]}/{sae.name}/{settings.seeds[0]}")
         for concept, outcome in (tried or {"concepts": {}})["concepts"].items():
-            good = outcome["share"] >= 0.6 and outcome["parsed"] >= 0.8
-            entry = found.get(str(outcome["feature"]))
-            if good and entry and entry.get("concept") == concept:
-                entry["strength"] = round(outcome["peak"], 2)
+            # What a feature writes names it where what it reads has not.
+            entry = found.get(str(outcome["feature"]), {})
+            good = outcome["share"] >= 0.6 and outcome["parsed"] >= 0.65
+            if good and entry.get("concept", concept) == concept:
+                entry |= {"label": human(concept), "concept": concept}
+                found[str(outcome["feature"])] = {**entry, "strength": round(outcome["peak"], 2)}
         named[sae.name] = found
     return named
 

@@ -27,7 +27,9 @@ from sae_widgets.training.activations import batches
 
 AXES = ("topic", "register", "mood", "tense")
 STRENGTHS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)  # mean norms
-PARSED = 0.88  # what a chosen strength must keep while choosing; a margin over the target of .85
+# What a chosen strength must keep while choosing: a margin over the target of .85, or, where the
+# model itself does not write that well, nearly what it does write.
+PARSED, KEPT = 0.88, 0.95
 LENGTH = 48  # tokens written
 PROMPT_SEED = 910_001
 COMPOSITIONS = (
@@ -203,9 +205,9 @@ def choose(
     tick: Callable[[], object] = int,
     strengths: Sequence[float] = STRENGTHS,
 ) -> dict[str, Choice]:
-    """For each concept, the candidate and strength of the largest share that keeps `PARSED`.
+    """For each concept, the candidate and strength of the largest share that still parses.
 
-    Where nothing keeps it, the one that parses best.
+    Where nothing parses well enough, the one that parses best.
     """
     plan = [
         (concept, direction, strength)
@@ -217,12 +219,13 @@ def choose(
         Arm(str(i), (Add(direction, strength, unit="norm"),))
         for i, (_, direction, strength) in enumerate(plan)
     ]
-    results = write(model, sae, tokenizer, arms, when, tick)
+    alone, *results = write(model, sae, tokenizer, [Arm("alone"), *arms], when, tick)
+    least = min(PARSED, KEPT * well_formed(alone)["parsed"])
     tried: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for number, (entry, written) in enumerate(zip(plan, results, strict=True)):
         tried[entry[0]].append((share_of(written, entry[0])[0], number))
     return {
-        concept: first_that_parses(concept, sorted(found, reverse=True), plan, results)
+        concept: first_that_parses(concept, sorted(found, reverse=True), plan, results, least)
         for concept, found in tried.items()
     }
 
@@ -232,6 +235,7 @@ def first_that_parses(
     found: Sequence[tuple[float, int]],
     plan: Sequence[tuple[str, int | torch.Tensor, float]],
     results: Sequence[Written],
+    least: float,
 ) -> Choice:
     """The first of `found`, largest share first, that parses well enough; else the best parsing.
 
@@ -241,7 +245,7 @@ def first_that_parses(
     for _, number in found:
         _, direction, strength = plan[number]
         here = Choice(concept, direction, strength, score(results[number], concept))
-        if here.score.sentences and here.score.parsed >= PARSED:
+        if here.score.sentences and here.score.parsed >= least:
             return here
         if best is None or here.score.parsed > best.score.parsed:
             best = here

@@ -41,7 +41,11 @@ class Model {
     if (Object.keys(state).length === 0) return;
     outbox.push([this.id, { method: "update", state, buffer_paths: [] }]);
   }
-  send(content) { outbox.push([this.id, { method: "custom", content }]); }
+  send(content) {
+    outbox.push([this.id, { method: "custom", content }]);
+    if (!host.quick || content.kind !== "ping") return;
+    this.fire("msg:custom", { ...content, kind: "pong" });
+  }
   on(name, listener) { this.listeners.push([name, listener]); }
   off(name, listener) {
     this.listeners = this.listeners.filter(([n, l]) => n !== name || l !== listener);
@@ -60,6 +64,8 @@ const unpack = (state, buffers) => {
   return state;
 };
 window.host = {
+  // A loaded machine may carry messages more slowly than a widget waits for its kernel.
+  quick: true,
   take() { const out = outbox; outbox = []; return out; },
   open(id, state, buffers) { models[id] = new Model(id, unpack(state, buffers)); },
   update(id, state, buffers) { models[id]?.receive(unpack(state, buffers)); },
@@ -126,7 +132,6 @@ class Bridge:
         self.page = page
         self.widgets: dict[str, anywidget.AnyWidget] = {}
         self.dead = False
-        """Set to play a kernel that does not answer."""
         self._queue = queue
         page.route(
             "http://host.test/",
@@ -137,6 +142,11 @@ class Bridge:
         page.goto("http://host.test/")
         page.add_script_tag(content=HOST)
         self.theme("light")
+
+    def die(self) -> None:
+        """Be a kernel that does not answer, until `dead` is False again."""
+        self.dead = True
+        self.page.evaluate("() => { host.quick = false; }")
 
     def theme(self, name: str) -> None:
         self.page.evaluate(
@@ -157,7 +167,10 @@ class Bridge:
         self.page.evaluate("([id, s, b]) => host.open(id, s, b)", [id, *_packed(state)])
         self.page.evaluate("([id, shadow]) => host.show(id, shadow)", [id, shadow])
         self.pump()
-        return self.page.locator(".sae-root").last
+        root = self.page.locator(".sae-root").last
+        if root.locator("canvas").count():  # the first drawing gives the canvas its size
+            root.locator("canvas[style*=width]").wait_for()
+        return root
 
     def pump(self) -> None:
         """Carry messages both ways until there are none."""
@@ -183,7 +196,7 @@ class Bridge:
             if not sent and not received:
                 return
 
-    def until(self, true: Callable[[], object], what: str, seconds: float = 5) -> None:
+    def until(self, true: Callable[[], object], what: str, seconds: float = 20) -> None:
         """Carry messages until something is so."""
         end = time.monotonic() + seconds
         while not true():
@@ -192,7 +205,7 @@ class Bridge:
             self.pump()
             time.sleep(0.01)
 
-    def sees(self, text: str, seconds: float = 5) -> None:
+    def sees(self, text: str, seconds: float = 20) -> None:
         """Carry messages until `text` is on the page."""
         found = self.page.get_by_text(text)
         self.until(lambda: found.count() and found.first.is_visible(), f"{text!r} shows", seconds)

