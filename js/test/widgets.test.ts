@@ -140,6 +140,20 @@ test("a text is read by itself after a pause, and once", async () => {
   expect(model.saved.map((saved) => saved.request?.text)).toEqual(["Ahoy"]);
 });
 
+test("what is typed while a text is being read stays, and a text set by Python replaces it", async () => {
+  const model = await showHeatmap();
+  type(".sae-text", "Ahoy");
+  await vi.advanceTimersByTimeAsync(699);
+  await vi.advanceTimersByTimeAsync(1); // it is sent, and before the page is drawn again:
+  type(".sae-text", "Ahoy, Mira");
+  await settle();
+  expect(model.saved.at(-1)?.text).toBe("Ahoy");
+  expect(find<HTMLTextAreaElement>(".sae-text").value).toBe("Ahoy, Mira");
+  model.set("text", "from Python");
+  await settle();
+  expect(find<HTMLTextAreaElement>(".sae-text").value).toBe("from Python");
+});
+
 test("a kernel that is silent for two seconds is said to be, and comes back by itself", async () => {
   const model = await showHeatmap();
   await vi.advanceTimersByTimeAsync(2100);

@@ -24,6 +24,27 @@ export function useTrait<T extends Traits, K extends keyof T & string>(
   return model.get(name);
 }
 
+/**
+ * What stands in a box whose text is a trait: what the person types, until someone else sets the
+ * trait. What was sent from here must not come back over what has been typed since.
+ */
+export function useDraft(
+  text: string,
+): [draft: string, type: (text: string) => void, send: (text: string) => void] {
+  const [draft, setDraft] = useState(text);
+  const own = useRef(text);
+  useEffect(() => {
+    if (text === own.current) return;
+    own.current = text;
+    setDraft(text);
+  }, [text]);
+  const send = (sent: string) => {
+    own.current = sent;
+    setDraft(sent);
+  };
+  return [draft, setDraft, send];
+}
+
 /** Set several traits, without sending them yet. */
 export function assign<T extends Traits>(model: AnyModel<T>, values: Partial<T>): void {
   for (const [name, value] of Object.entries(values)) model.set(name, value as T[string]);

@@ -6,7 +6,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { arrange } from "../layout";
 import { FeatureCard } from "../parts/card";
 import { Frame, SILENT, Spoken, Trouble, useHost } from "../parts/frame";
-import { save, useElapsed, useTrait } from "../parts/host";
+import { save, useDraft, useElapsed, useTrait } from "../parts/host";
 import { SaePicker } from "../parts/sae";
 import { type Cell, ScoreView } from "../parts/score";
 import { TextBox } from "../parts/textbox";
@@ -35,8 +35,7 @@ function Heatmap({ model }: { model: Model }) {
   const request = useTrait(model, "request");
   const text = useTrait(model, "text");
   const sae = useTrait(model, "sae");
-  const [draft, setDraft] = useState(text);
-  useEffect(() => setDraft(text), [text]);
+  const [draft, setDraft, sendDraft] = useDraft(text);
 
   const sent = (request.id ?? 0) > status.id;
   const working = alive && (sent || status.state === "working");
@@ -46,7 +45,7 @@ function Heatmap({ model }: { model: Model }) {
   const read = (next: string, chosen = sae) => {
     clearTimeout(timer.current);
     const id = 1 + Math.max(request.id ?? 0, status.id, view?.id ?? 0);
-    setDraft(next);
+    sendDraft(next);
     save(model, { text: next, sae: chosen, request: { id, text: next, sae: chosen } });
   };
   const timer = useRef<ReturnType<typeof setTimeout>>();
@@ -56,6 +55,11 @@ function Heatmap({ model }: { model: Model }) {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => alive && next !== model.get("text") && read(next), PAUSE);
   };
+
+  // What was typed while the kernel was silent is read when it answers again.
+  useEffect(() => {
+    if (alive && draft !== model.get("text")) read(draft);
+  }, [alive]);
 
   const changed = view !== null && (draft !== view.text || sae !== view.sae);
   const stale = changed && !working;

@@ -6,7 +6,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { newEdit } from "../edits";
 import { EditRow } from "../parts/edit";
 import { Frame, SILENT, Spoken, Trouble, useHost } from "../parts/frame";
-import { assign, save, throttle, useElapsed, useTrait } from "../parts/host";
+import { assign, save, throttle, useDraft, useElapsed, useTrait } from "../parts/host";
 import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
 import { TextBox } from "../parts/textbox";
@@ -35,8 +35,7 @@ function Steering({ model }: { model: Model }) {
   const written = useTrait(model, "run");
   const stream = useStream(model);
   const picker = useRef<HTMLInputElement>(null);
-  const [draft, setDraft] = useState(prompt);
-  useEffect(() => setDraft(prompt), [prompt]);
+  const [draft, setDraft, sendDraft] = useDraft(prompt);
 
   const current = Math.max(request.id ?? 0, status.id);
   const working = alive && ((request.id ?? 0) > status.id || status.state === "working");
@@ -77,13 +76,24 @@ function Steering({ model }: { model: Model }) {
   /** Something that the model's text depends on has changed. */
   const change = (values: Partial<SteeringTraits>) => {
     assign(model, values);
-    pace.call(model.get("live") && alive && model.get("prompt") !== "");
+    const again = model.get("live") && model.get("prompt") !== "";
+    if (again && !alive) missed.current = true;
+    pace.call(again && alive);
   };
   const run = (text = draft) => {
     clearTimeout(timer.current);
     pace.cancel();
-    if (alive && text !== "") ask({ prompt: text });
+    if (!alive || text === "") return;
+    sendDraft(text);
+    ask({ prompt: text });
   };
+  // What was changed while the kernel was silent is run when it answers again.
+  const missed = useRef(false);
+  useEffect(() => {
+    if (!alive || !live || !(missed.current || draft !== prompt)) return;
+    missed.current = false;
+    run();
+  }, [alive]);
   const stop = () => save(model, { stop: current });
   const typed = (text: string) => {
     setDraft(text);
