@@ -1,8 +1,9 @@
 """Train the demo's language model: GPT-2's shape at 1.1 million parameters, on Postcards alone.
 
 Every row starts with a document, as every text will that the model is given: who is met and what is
-kept is then found at the same places, and nothing of another document is in view. Most rows are short; the long ones teach the positions that only long texts reach. No
-document is seen twice. The corpus is drawn once and kept on disk.
+kept is then found at the same places, and nothing of another document is in view. Most rows are
+short; the long ones teach the positions that only long texts reach. No document is seen twice. The
+corpus is drawn once and kept on disk.
 """
 
 from __future__ import annotations

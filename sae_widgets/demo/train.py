@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from sae_widgets.demo import language_model, report, world
+from sae_widgets.demo import language_model, report, tokenizer, world
 from sae_widgets.demo.concepts import both_ways, likeness
 from sae_widgets.demo.quality import HeldOut, encoded, held_out, human, labels, language, recover
 from sae_widgets.demo.trials import Choice, Score, choose, compose, occasions, spill
@@ -198,7 +198,7 @@ def make_model(folder: Path, seed: int, steps: int, cache: Path) -> None:
 
     language_model.train(folder, seed, steps, cache)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    GPT2LMHeadModel.from_pretrained(folder).half().save_pretrained(folder)
+    GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
 
 
 def make_untrained(folder: Path, like: Path) -> None:
@@ -206,7 +206,8 @@ def make_untrained(folder: Path, like: Path) -> None:
     from transformers import AutoTokenizer
 
     encoder = AutoTokenizer.from_pretrained(like)
-    language_model.untrained(len(encoder), UNTRAINED_SEED).half().save_pretrained(folder)
+    network: Any = language_model.untrained(len(encoder), UNTRAINED_SEED)
+    network.to(torch.float16).save_pretrained(folder)
     encoder.save_pretrained(folder)
 
 
@@ -219,10 +220,10 @@ def opened(folder: Path) -> Any:
 @lru_cache(maxsize=1)
 def training_texts(tokenizer_folder: Path, documents: int) -> list[list[int]]:
     """Documents for the SAEs, each behind the special token."""
-    tokenizer = opened(tokenizer_folder).tokenizer
+    encoder = opened(tokenizer_folder).tokenizer
     texts = [document.text for document in world.documents(SAE_SEED, documents)]
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [[tokenizer.bos_token_id, *ids] for ids in encoded]
+    found = encoder(texts, add_special_tokens=False)["input_ids"]
+    return [[encoder.bos_token_id, *ids] for ids in found]
 
 
 @lru_cache(maxsize=2)
@@ -323,12 +324,10 @@ def truth_of(model: Path, documents: int) -> HeldOut:
 
 def measure_language(model: Path, settings: Settings) -> dict[str, Any]:
     """Gap and grammar of a language model."""
-    from transformers import AutoTokenizer, GPT2LMHeadModel
+    from transformers import GPT2LMHeadModel
 
-    network = GPT2LMHeadModel.from_pretrained(model, dtype=torch.float32).eval()
-    samples = language_model.sample(
-        network, AutoTokenizer.from_pretrained(model), settings.samples, seed=1
-    )
+    network = GPT2LMHeadModel.from_pretrained(model, dtype=torch.float32).train(False)
+    samples = language_model.sample(network, tokenizer.load(model), settings.samples, seed=1)
     found = language(opened(model), samples, documents=settings.floor)
     return {**asdict(found), "gap": found.gap, "examples": samples[:4]}
 
@@ -414,7 +413,7 @@ def in_peaks(sae: SAE, choice: Choice, norm: float) -> float | None:
     if not isinstance(choice.direction, int) or sae.stats is None:
         return None
     length = sae.W_dec[choice.direction].norm().item()
-    return choice.strength * norm / (sae.stats.peak[choice.direction].item() * length)
+    return float(choice.strength * norm / (sae.stats.peak[choice.direction].item() * length))
 
 
 def best_features(
@@ -640,8 +639,8 @@ def label_all(
 ) -> dict[str, dict[str, Any]]:
     """Names and recommended strengths for the features of the SAEs that ship."""
     truth = truth_of(model, settings.held_out)
-    tokenizer = opened(model).tokenizer
-    shown = {i: piece.shown for i, piece in enumerate(pieces(tokenizer, range(len(tokenizer))))}
+    encoder = opened(model).tokenizer
+    shown = {i: piece.shown for i, piece in enumerate(pieces(encoder, range(len(encoder))))}
     shown = {i: text.replace("·", " ") for i, text in shown.items()}
     named = {}
     for folder in folders:
