@@ -27,10 +27,11 @@ NOTEBOOKS = (PACKAGE / "notebooks", PACKAGE.parent / "notebooks")
 FIRST = "quickstart.ipynb"
 
 
-def show_version(wanted: bool) -> None:
+def show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"sae-widgets {metadata.version('sae-widgets')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -3,7 +3,7 @@
 Two language models on Postcards, and of each, SAEs of four kinds and their controls, three seeds
 of each; then what they are worth (`quality`, `trials`); then the folder that ships. Everything
 that takes time is a stage with a folder of its own under `--work`; a stage whose configuration has
-not changed since it was finished is not run again. Takes about an hour on two cores.
+not changed since it was finished is not run again.
 """
 
 from __future__ import annotations
@@ -203,11 +203,11 @@ def make_model(folder: Path, seed: int, steps: int, cache: Path) -> None:
 
 def make_untrained(folder: Path, like: Path) -> None:
     """The same model before training, its tokenizer beside it."""
-    from transformers import AutoTokenizer
-
-    encoder = AutoTokenizer.from_pretrained(like)
-    network: Any = language_model.untrained(len(encoder), UNTRAINED_SEED)
-    network.to(torch.float16).save_pretrained(folder)
+    encoder = tokenizer.load(like)
+    network = language_model.untrained(len(encoder), UNTRAINED_SEED)
+    for parameter in network.parameters():
+        parameter.data = parameter.data.to(torch.float16)
+    network.save_pretrained(folder)
     encoder.save_pretrained(folder)
 
 

@@ -319,7 +319,7 @@ def spill(steered: Written, alone: Written, target_axis: str) -> float:
         for before, after in [(mixture(alone.texts, axis), mixture(steered.texts, axis))]
         for value in {*before, *after}
     ]
-    return max(changes)
+    return max(changes, default=0.0)
 
 
 def compose(

@@ -64,6 +64,7 @@ def server(folder: Path, notebooks: Path) -> Iterator[str]:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def answers(address: str) -> bool:

@@ -33,6 +33,12 @@ from sae_widgets.demo.trials import (
 )
 
 
+@pytest.fixture(autouse=True)
+def fewer_documents(monkeypatch):
+    """Markers are counted on three thousand documents; three hundred show the same words."""
+    monkeypatch.setattr(trials, "markers", lambda axis: markers(axis, documents=300))
+
+
 def test_a_truth_table_leaves_out_what_is_too_rare_or_always_true():
     rows = [{"topic:sea", "verb"}, {"verb"}, {"verb", "topic:sea"}, {"verb"}] * 2
     table = evidence(rows, [True] * 4 + [False] * 4)
@@ -122,7 +128,7 @@ def test_words_are_compared_without_capitals_and_punctuation():
 
 
 def test_markers_betray_a_state():
-    table = markers("register")
+    table = markers("register", documents=300)
     assert table["ahoy"] == "pirate"
     assert table["verily"] == "archaic"
     assert "and" not in table
@@ -153,7 +159,7 @@ def test_the_largest_share_that_parses_well_enough_is_chosen(monkeypatch):
 
 
 def test_a_choice_is_an_edit_in_norms():
-    edit = Choice("topic:sea", 3, 0.4, Score(0, 0, 0, 0)).edit
+    edit = Choice("topic:sea", 3, 0.4, Score(0.0, 0.0, 0, 0)).edit
     assert (edit.feature, edit.strength, edit.unit) == (3, 0.4, "norm")
 
 

@@ -1,0 +1,108 @@
+"""How long a person waits in a real JupyterLab; prints JSON.
+
+`python tests/benchmarks/journey.py` measures, on the quickstart: from a kernel's start to the first
+heatmap on screen, and from a key press on the strength slider to the first change of the steered
+text. Times are in seconds; the second is given beside the time of one decode step of the model, on
+the same machine in the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "browser"))
+
+from jupyter import Lab, server  # noqa: E402
+
+PRESS = """async () => {
+  const panel = document.querySelector(".sae-steering");
+  const pane = panel.querySelectorAll(".sae-pane")[1];
+  const slider = panel.querySelector("[role=slider]");
+  const before = pane.innerText;
+  slider.focus();
+  const start = performance.now();
+  const changed = new Promise((done) => {
+    const watch = new MutationObserver(() => {
+      // The old text stays, greyed, until the new run's first token.
+      if (!pane.closest(".sae-old") && pane.innerText !== before) {
+        watch.disconnect();
+        done((performance.now() - start) / 1000);
+      }
+    });
+    watch.observe(panel, { childList: true, subtree: true, characterData: true, attributes: true });
+    setTimeout(() => { watch.disconnect(); done(null); }, 10_000);
+  });
+  slider.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+  return await changed;
+}"""
+
+STEP = """
+import time, statistics, torch
+from sae_widgets.model import Stream
+def one():
+    stream = Stream(session.model)
+    ids = torch.tensor([session._encode("Felix found").ids] * 2)
+    with torch.inference_mode():
+        stream.advance(ids)
+        start = time.perf_counter()
+        for _ in range(16):
+            stream.advance(ids[:, -1:])
+    return (time.perf_counter() - start) / 16
+print(statistics.median(one() for _ in range(5)))
+"""
+
+
+def main(presses: int = 12) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="sae-widgets-"))
+    notebooks = folder / "notebooks"
+    notebooks.mkdir()
+    shutil.copy(ROOT / "notebooks" / "quickstart.ipynb", notebooks)
+    with sync_playwright() as playwright, server(folder, notebooks) as address:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        lab = Lab(browser, address)
+        lab.open("quickstart.ipynb")
+        starts = []
+        for _ in range(3):
+            start = time.perf_counter()
+            lab.restart_kernel()
+            lab.command("notebook:clear-all-cells-outputs")
+            lab.run_all()
+            lab.page.wait_for_selector(".sae-heatmap canvas", timeout=60_000)
+            starts.append(time.perf_counter() - start)
+            lab.page.wait_for_selector(".sae-steering .sae-ok", timeout=60_000)
+            lab.wait_idle()
+        moves = []
+        for _ in range(presses):
+            moves.append(lab.page.evaluate(PRESS))
+            lab.page.wait_for_timeout(2500)
+        step = float(lab.python(STEP))
+        browser.close()
+    changed = [move for move in moves if move is not None]
+    print(
+        json.dumps(
+            {
+                "kernel start to first heatmap": starts,
+                "slider to first steered token": {
+                    "median": statistics.median(changed),
+                    "all": moves,
+                },
+                "decode step of two rows": step,
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
