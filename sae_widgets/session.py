@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import traitlets
 
-from sae_widgets.explain import logit_lens
+from sae_widgets.explain import Lens, logit_lens
 from sae_widgets.features import Features, capture, check_width
 from sae_widgets.model import (
     Model,
@@ -19,14 +20,13 @@ from sae_widgets.model import (
     check_inference,
     context_length,
     device_of,
-    identity,
 )
 from sae_widgets.sae import SAE
 from sae_widgets.steering import Add, Arm, Edit, Run, edit_from_json, generate
 from sae_widgets.steering.edits import AnyEdit, Unit
 from sae_widgets.steering.generation import Stop
 from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
-from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Steering
+from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
 
 ROWS = 200
 """The most features a heatmap is sent: more than a person will scroll through."""
@@ -66,8 +66,8 @@ class Session(traitlets.HasTraits):
     this model and hook is refused with the likely reason.
     """
 
-    selected = traitlets.Int(None, allow_none=True)
-    chosen = traitlets.Unicode()
+    selected = traitlets.Int(None, allow_none=True)  # a feature of the chosen SAE
+    chosen = traitlets.Unicode()  # an SAE, by name
     _edits = traitlets.List(traitlets.Dict())
 
     def __init__(
@@ -136,7 +136,42 @@ class Session(traitlets.HasTraits):
 
     @edits.setter
     def edits(self, edits: Iterable[AnyEdit | Mapping[str, Any]]) -> None:
-        self._edits = [_to_json(edit) for edit in edits]
+        self._edits = self._checked(
+            edit if isinstance(edit, Edit) else edit_from_json(edit) for edit in edits
+        )
+
+    def _checked(self, edits: Iterable[AnyEdit]) -> list[dict[str, Any]]:
+        """Edits in their JSON form; raises if one names what this session does not have."""
+        checked = []
+        for edit in edits:
+            sae = self.saes[next(iter(self.saes))] if edit.sae is None else self._sae(edit.sae)
+            if edit.feature is not None:
+                sae.check_feature(edit.feature)
+            checked.append(edit.to_json())
+        return checked
+
+    @traitlets.validate("_edits")
+    def _known_edits(self, proposal: Mapping[str, Any]) -> list[dict[str, Any]]:
+        with _refused():
+            self._checked(map(edit_from_json, proposal["value"]))
+        return list(proposal["value"])
+
+    @traitlets.validate("chosen")
+    def _known_sae(self, proposal: Mapping[str, Any]) -> str:
+        with _refused():
+            return self._sae(proposal["value"]).name
+
+    @traitlets.validate("selected")
+    def _known_feature(self, proposal: Mapping[str, Any]) -> int | None:
+        if proposal["value"] is not None:
+            with _refused():
+                self.sae.check_feature(proposal["value"])
+        return proposal["value"]  # type: ignore[no-any-return]
+
+    @traitlets.observe("chosen")
+    def _select_nothing(self, _change: object) -> None:
+        """A number means another feature in another SAE. Who chooses both sets `chosen` first."""
+        self.selected = None
 
     def features(self, text: str, sae: str | None = None) -> Features:
         """Which features fire on each token of `text`, as far as the model's context goes."""
@@ -209,21 +244,26 @@ class Session(traitlets.HasTraits):
         self._share(widget)
         return widget
 
-    def steer_feature(self, feature: int) -> None:
-        """Select `feature` of the chosen SAE and add an edit for it, unless there is one."""
-        sae = self.sae
-        sae.check_feature(feature)
+    def steer_feature(self, feature: int, sae: str | None = None) -> None:
+        """Select `feature` of `sae` (or the chosen one); add an edit for it unless there is one."""
+        chosen = self._sae(sae)
+        chosen.check_feature(feature)
+        self.chosen = chosen.name
         self.selected = feature
         first = next(iter(self.saes))
-        if any(edit.feature == feature and (edit.sae or first) == sae.name for edit in self.edits):
+        if any(
+            edit.feature == feature and (edit.sae or first) == chosen.name for edit in self.edits
+        ):
             return
-        label = self._labels[sae.name].get(feature)
+        label = self._labels[chosen.name].get(feature)
         strength = FIRST_STRENGTH if label is None or label.strength is None else label.strength
-        unit: Unit = "peak" if sae.stats is not None else "raw"
-        self.edits = [*self.edits, Add(feature, strength, unit=unit, sae=sae.name)]
+        unit: Unit = "raw"
+        if chosen.stats is not None:
+            unit = "peak" if chosen.stats.peak[feature] > 0 else "norm"
+        self.edits = [*self.edits, Add(feature, strength, unit=unit, sae=chosen.name)]
 
     def __repr__(self) -> str:
-        return f"Session({identity(self.model)['name']!r}, saes={list(self.saes)})"
+        return f"Session({str(self.model.cfg.model_name)!r}, saes={list(self.saes)})"
 
     # What the widgets call
 
@@ -259,8 +299,12 @@ class Session(traitlets.HasTraits):
 
     def _describe(self, feature: int, sae: str) -> dict[str, Any]:
         chosen = self._sae(sae)
-        lens = logit_lens(self.model, chosen, [feature])[0]
         stats = chosen.stats
+        lens, note = Lens((), ()), ""
+        try:
+            lens = logit_lens(self.model, chosen, [feature])[0]
+        except ValueError as error:  # a hook that does not write into the residual stream
+            note = str(error)
 
         def readable(side: Sequence[tuple[int, float]]) -> list[list[Any]]:
             return [[shown(self.model.tokenizer, token), round(x, 3)] for token, x in side]
@@ -270,6 +314,7 @@ class Session(traitlets.HasTraits):
             "histogram": None if stats is None else stats.histogram[feature].tolist(),
             "likely": readable(lens.likely),
             "unlikely": readable(lens.unlikely),
+            "note": note,
         }
 
     def _run(
@@ -281,6 +326,8 @@ class Session(traitlets.HasTraits):
         def keep_what_is_written() -> None:
             try:
                 check()
+            except Replaced:
+                raise
             except Cancelled:
                 raise Stop from None
 
@@ -322,7 +369,7 @@ class Session(traitlets.HasTraits):
         return {
             "prompt": [piece.text for piece in pieces(self.model.tokenizer, run.ids)],
             "arms": [
-                {"name": arm.name, "tokens": texts(tokens), "nll": round(run.nll(row), 4)}
+                {"name": arm.name, "tokens": texts(tokens), "nll": _rounded(run.nll(row))}
                 for row, (arm, tokens) in enumerate(zip(run.arms, run.tokens, strict=True))
             ],
             "fork": run.fork,
@@ -453,6 +500,10 @@ def _digits(value: Any) -> float:
     return float(f"{float(value):.5g}")
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
 def _note(encoded: Encoded, limit: int) -> str:
     if encoded.dropped:
         return (
@@ -474,9 +525,13 @@ def _run_note(run: Run, limit: int) -> str:
     return " ".join(notes)
 
 
-def _to_json(edit: AnyEdit | Mapping[str, Any]) -> dict[str, Any]:
-    """An edit in its JSON form, checked."""
-    return edit.to_json() if isinstance(edit, Edit) else edit_from_json(edit).to_json()
+@contextmanager
+def _refused() -> Iterator[None]:
+    """A trait refuses a value by a TraitError, whatever found it wrong."""
+    try:
+        yield
+    except (ValueError, TypeError, IndexError) as error:
+        raise traitlets.TraitError(str(error)) from error
 
 
 def _named(saes: Sequence[SAE]) -> dict[str, SAE]:
@@ -513,18 +568,19 @@ def _check_fit(model: Model, sae: SAE, sample: str | None) -> None:
     x = activations(model, torch.tensor([ids], device=device_of(model)), sae.hook)[0].flatten(1)
     check_width(sae, x.shape[-1])
     x = x[~torch.tensor(special_mask(model.tokenizer, ids)).to(x.device)].float()
-    if sample is None or sae.stats is None or len(x) < 2:
+    if sample is None or len(x) < 2:
         return
     with torch.inference_mode():
         values = sae.encode(x)
         missing = (x - sae.decode(values)).square().sum() / (x - x.mean(0)).square().sum()
     fvu, active = float(missing), float((values > 0).sum(-1).float().mean())
-    norm, usual = float(x.norm(dim=-1).mean()), float(sae.stats.density.sum())
+    norm = float(x.norm(dim=-1).mean())
+    known, usual = (sae.stats.norm, float(sae.stats.density.sum())) if sae.stats else (norm, active)
     reason = ""
-    if not sae.stats.norm / 3 <= norm <= sae.stats.norm * 3:
+    if not known / 3 <= norm <= known * 3:
         reason = (
             f"activations have a mean length of {norm:.3g} where its statistics say "
-            f"{sae.stats.norm:.3g}: another hook or model, or a scale that is missing"
+            f"{known:.3g}: another hook or model, or a scale that is missing"
         )
     elif not usual / 5 <= active <= usual * 5:
         reason = (

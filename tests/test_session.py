@@ -2,12 +2,14 @@
 
 import json
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
 import torch
+import traitlets
 
 import sae_widgets as sw
 from sae_widgets.features import capture
@@ -242,16 +244,76 @@ def test_a_widget_made_later_starts_with_what_the_others_have(session):
 
 def test_steering_a_feature_from_the_heatmap_adds_one_edit(session):
     heatmap = session.heatmap(TEXT)
-    heatmap.steer = {"id": 1, "feature": 5}
-    heatmap.steer = {"id": 2, "feature": 5}
-    heatmap.steer = {"id": 3, "feature": 9}
+    heatmap.steer = {"id": 1, "feature": 5, "sae": "signed"}
+    heatmap.steer = {"id": 2, "feature": 5, "sae": "signed"}
+    heatmap.steer = {"id": 3, "feature": 9, "sae": "signed"}
     assert session.edits == (
         sw.Add(5, 0.7, sae="signed"),  # the recommended strength
         sw.Add(9, 0.5, sae="signed"),
     )
     assert session.selected == heatmap.selected == 9
-    heatmap.steer = {"id": 4, "feature": 99}
+    heatmap.steer = {"id": 4, "feature": 99, "sae": "signed"}
     assert "no feature 99" in heatmap.status["text"]
+
+
+def test_a_number_is_forgotten_when_another_sae_is_chosen(session):
+    widget = session.steer()
+    session.selected = 5
+    session.chosen = "lower"
+    assert session.selected is None
+    assert widget.selected is None
+    session.selected = 4
+    widget.set_state({"pick": {"id": 1, "sae": "signed", "feature": 9}})
+    assert (session.chosen, session.selected) == ("signed", 9)
+    widget.set_state({"pick": {"id": 2, "sae": "lower", "feature": 9}})
+    assert (session.chosen, session.selected, widget.selected) == ("lower", 9, 9)
+    widget.set_state({"pick": {"id": 3, "sae": "typo", "feature": 9}})
+    assert "no SAE named 'typo'" in widget.status["text"]
+
+
+def test_a_feature_is_steered_in_the_sae_that_it_was_seen_in(session):
+    widget = session.heatmap(TEXT)
+    widget.set_state({"steer": {"id": 1, "feature": 3, "sae": "lower"}})
+    assert [(edit.feature, edit.sae) for edit in session.edits] == [(3, "lower")]
+    assert (session.chosen, session.selected) == ("lower", 3)
+    end = time.monotonic() + 10
+    while widget.view["sae"] != "lower" or widget.card.get("sae") != "lower":
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_a_feature_without_a_peak_is_steered_in_norms(session):
+    session.sae.stats.peak[4] = 0
+    session.steer_feature(4)
+    assert session.edits[0].unit == "norm"
+
+
+def test_what_a_session_does_not_have_is_refused_where_it_is_set(session):
+    with pytest.raises(traitlets.TraitError, match="no SAE 'typo'"):
+        session.chosen = "typo"
+    with pytest.raises(traitlets.TraitError, match="no feature 99"):
+        session.selected = 99
+    with pytest.raises(IndexError, match="no feature 99"):
+        session.edits = [sw.Add(99, 1.0)]
+    assert (session.chosen, session.selected, session.edits) == ("signed", None, ())
+
+
+def test_an_edit_of_a_feature_there_is_none_of_is_said_in_the_panel_and_changes_nothing(session):
+    widget = session.steer()
+    widget.set_state({"edits": [{"op": "ablate", "feature": 99}]})
+    assert widget.status["state"] == "error"
+    assert "no feature 99" in widget.status["text"]
+    assert session.edits == ()
+
+
+def test_a_feature_outside_the_residual_stream_has_a_card_without_tokens(model):
+    hook = "blocks.1.mlp.hook_post"
+    sae = tiny.make_sae(hook, d_model=64, name="inside")
+    session = sw.Session(model, sae, sample=None)
+    card = session._describe(3, "inside")
+    assert card["likely"] == []
+    assert card["peak"] is not None
+    assert "residual stream" in card["note"]
 
 
 def test_two_widgets_work_on_one_model_at_once(session):

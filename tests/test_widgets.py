@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import traitlets
 
+from sae_widgets.steering.edits import Add
 from sae_widgets.widgets import FeatureRow, Heatmap, HeatmapView, Inline, Steering
 from sae_widgets.widgets import panel as panel_module
 from sae_widgets.widgets.panel import bundle, plain
-from sae_widgets.widgets.steering import Stream, check_edit, check_request
+from sae_widgets.widgets.steering import TokenFeed, check_edit, check_request
 
 SAES = [
     {"name": "topk", "title": "TopK", "placebo": None, "hook": "h", "width": 9},
@@ -172,12 +173,12 @@ def test_the_selected_feature_is_described_and_an_unknown_one_is_refused_in_word
 
 def test_steer_it_reaches_the_one_who_was_given():
     asked = []
-    widget = heatmap(steer=asked.append)
+    widget = heatmap(steer=lambda feature, sae: asked.append((feature, sae)))
     assert widget.steerable
-    from_browser(widget, steer={"id": 1, "feature": 7})
-    from_browser(widget, steer={"id": 2, "feature": 7})
-    assert asked == [7, 7]
-    from_browser(widget, steer={"id": 3, "feature": "7"})
+    from_browser(widget, steer={"id": 1, "feature": 7, "sae": "topk"})
+    from_browser(widget, steer={"id": 2, "feature": 7, "sae": "frozen"})
+    assert asked == [(7, "topk"), (7, "frozen")]
+    from_browser(widget, steer={"id": 3, "feature": "7", "sae": "topk"})
     assert widget.status["state"] == "error"
 
 
@@ -249,9 +250,16 @@ def test_a_request_from_the_browser_is_run_once_though_the_edits_change_beside_i
     assert widget.run["request"]["length"] == 3
 
 
+def test_python_may_give_edits_as_edits():
+    widget, asked = steering(prompt="So")
+    widget.edits = [Add(5, 0.25)]
+    assert widget.edits[0]["strength"] == 0.25
+    assert asked[-1]["edits"] == widget.edits
+
+
 def test_edits_that_make_no_sense_are_refused_and_the_old_ones_kept():
     widget, _ = steering(edits=[EDIT])
-    with pytest.raises(traitlets.TraitError, match="operation"):
+    with pytest.raises(traitlets.TraitError, match="op is one of add"):
         widget.edits = [{**EDIT, "op": "multiply"}]
     from_browser(widget, edits=[{**EDIT, "strength": float("inf")}])
     assert "finite" in widget.status["text"]
@@ -261,11 +269,12 @@ def test_edits_that_make_no_sense_are_refused_and_the_old_ones_kept():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"op": "multiply"}, "operation"),
+        ({"op": "multiply"}, "op is one of add"),
         ({"feature": -1}, "from 0"),
-        ({"feature": 1.5}, "'feature' of type int"),
-        ({"strength": "much"}, "'strength'"),
+        ({"feature": 1.5}, "a feature's number or a vector"),
+        ({"strength": "much"}, "a strength is a number"),
         ({"strength": float("nan")}, "finite"),
+        ({"sort": "of"}, "no 'sort'"),
         ({"unit": "kg"}, "unit"),
         ({"where": "nowhere"}, "nowhere"),
     ],
@@ -336,10 +345,10 @@ def test_streamed_tokens_are_gathered_to_twenty_messages_a_second(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     sent = []
-    stream = Stream(6, sent.append)
+    feed = TokenFeed(6, sent.append)
     for step in range(100):  # a hundred tokens in one second
         now[0] = step / 100
-        stream([[f"a{step}"], [f"b{step}"]])
+        feed([[f"a{step}"], [f"b{step}"]])
     assert len(sent) <= 20
     assert sent[0]["arms"] == [["a0"], ["b0"]]  # the first token goes at once
     assert [message["seq"] for message in sent] == list(range(len(sent)))
@@ -349,6 +358,36 @@ def test_streamed_tokens_are_gathered_to_twenty_messages_a_second(monkeypatch):
 
 
 # Both
+
+
+def test_a_panel_out_of_sight_computes_nothing_until_it_is_seen_again(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    widget, asked = steering(prompt="So")
+    widget.send = lambda _: None
+    ping = {"kind": "ping", "id": 1}
+    widget._handle_custom_msg(ping, [])
+    widget.edits = [EDIT]
+    assert len(asked) == 2, "it is on screen"
+    now[0] += 60
+    widget.edits = [{**EDIT, "strength": 0.1}]
+    widget.edits = [{**EDIT, "strength": 0.2}]
+    assert len(asked) == 2
+    widget._handle_custom_msg(ping, [])
+    assert [request["edits"][0]["strength"] for request in asked[2:]] == [0.2]
+
+
+def test_an_error_in_anything_that_hangs_on_a_trait_is_said_and_answers_the_request():
+    widget = heatmap()
+
+    def fail(_change):
+        raise RuntimeError("my own mistake")
+
+    widget.observe(fail, "text")
+    from_browser(widget, text="three", request={"id": 77, "text": "three", "sae": "topk"})
+    assert widget.status["state"] == "error"
+    assert widget.status["id"] == 77
+    assert "my own mistake" in widget.status["text"]
 
 
 def test_a_ping_is_answered():

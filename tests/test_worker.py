@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from sae_widgets.widgets.worker import Cancelled, Inline, Status, Worker, sentence
+from sae_widgets.widgets.worker import Cancelled, Inline, Replaced, Status, Worker, sentence
 
 
 class Reports(list):
@@ -92,6 +92,50 @@ def test_an_error_becomes_one_sentence_and_the_rest_is_kept(executor):
     assert reports[-1].text == "the prompt has 300 tokens and 255 fit"
     assert "Traceback" in reports[-1].detail
     assert "test_worker.py" in reports[-1].detail
+
+
+def test_a_job_learns_whether_it_was_stopped_or_replaced():
+    reports, ended = Reports(), []
+
+    def job(check):
+        try:
+            while True:
+                check()
+                time.sleep(0.001)
+        except Cancelled as reason:
+            ended.append(type(reason))
+            raise
+
+    worker = Worker(reports.append)
+    worker.submit(1, job)
+    reports.until("working")
+    worker.submit(2, job)
+    end = time.monotonic() + 5
+    while reports[-1].id != 2:
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    worker.stop(2)
+    reports.until("stopped")
+    assert ended == [Replaced, Cancelled]
+
+
+def test_a_worker_outlives_a_callback_on_the_status_that_fails(caplog):
+    reports = Reports()
+
+    def report(status):
+        reports.append(status)
+        if status.id == 1:
+            raise RuntimeError("my own mistake")
+
+    worker = Worker(report)
+    worker.submit(1, lambda check: check())
+    reports.until("done")
+    worker.submit(2, lambda check: check())
+    end = time.monotonic() + 5
+    while reports.states[-1] != (2, "done"):
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    assert "my own mistake" in caplog.text
 
 
 def test_an_error_that_is_not_about_a_value_says_its_kind():

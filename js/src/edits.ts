@@ -4,6 +4,13 @@ import type { Edit, Operation, Sae, SteeringFeature, Unit } from "./wire";
 
 /** How far a slider reaches, × peak or × norm; farther values can be typed. */
 const REACH = 1.2;
+const FARTHEST_SCALE = 3;
+
+/** How far a slider reaches in the unit of its edit. */
+function reach(edit: Edit, feature: SteeringFeature | undefined): number {
+  if (edit.op === "scale") return FARTHEST_SCALE;
+  return REACH * (edit.unit === "raw" ? feature?.peak || 10 : 1);
+}
 
 /** The strength at which an operation changes nothing; null where no strength does. */
 export function neutral(op: Operation): number | null {
@@ -13,12 +20,15 @@ export function neutral(op: Operation): number | null {
 /** The ends of an edit's slider. A value beyond them moves the end out to it. */
 export function range(edit: Edit, feature: SteeringFeature | undefined): [number, number] {
   const value = edit.strength ?? 0;
-  if (edit.op === "scale") return [Math.min(0, value), Math.max(3, value)];
-  const one = edit.unit === "raw" ? (feature?.peak ?? 10) : 1;
-  const far = REACH * one;
-  return edit.op === "set"
-    ? [Math.min(0, value), Math.max(far, value)]
-    : [-Math.max(far, Math.abs(value)), Math.max(far, Math.abs(value))];
+  const far = reach(edit, feature);
+  return edit.op === "add"
+    ? [-Math.max(far, Math.abs(value)), Math.max(far, Math.abs(value))]
+    : [Math.min(0, value), Math.max(far, value)];
+}
+
+/** What an arrow key adds to a strength: about a hundredth of the reach, a power of ten. */
+export function step(edit: Edit, feature: SteeringFeature | undefined): number {
+  return 10 ** (Math.round(Math.log10(reach(edit, feature))) - 2);
 }
 
 /** The strength an edit goes back to: the recommended one, or the one that changes nothing. */
@@ -61,9 +71,16 @@ export function withOperation(
   const { strength, unit, ...rest } = edit;
   if (op === "ablate") return { ...rest, op };
   if (op === "scale") return { ...rest, op, strength: edit.op === "scale" ? (strength ?? 1) : 2 };
-  const next: Edit = { ...rest, op, unit: unit ?? (edit.vector ? "raw" : "peak") };
+  const usual = edit.vector ? "raw" : unitFor(feature?.peak ?? null, sae);
+  const next: Edit = { ...rest, op, unit: unit ?? usual };
   const kept = edit.op === "add" || edit.op === "set" ? strength : undefined;
   return { ...next, strength: kept ?? (resting(next, feature, sae) || 0.5) };
+}
+
+/** What strengths count in at first: peaks, unless it is known that there is none. */
+function unitFor(peak: number | null, sae: Sae | undefined): Unit {
+  if (typeof sae?.norm !== "number") return "raw"; // an SAE without statistics
+  return peak === 0 ? "norm" : "peak";
 }
 
 /** Whether an edit pushes its feature down, up, or not at all. */
@@ -75,29 +92,46 @@ export function push(edit: Edit): "up" | "down" | "none" {
   return value < from ? "down" : "up";
 }
 
-/** The edit that a person gets who adds `feature`. */
-export function newEdit(feature: SteeringFeature): Edit {
-  const { sae, feature: index, strength } = feature;
+/** The edit that a person gets who adds `feature`: in peaks, where it has one. */
+export function newEdit(feature: SteeringFeature, from: Sae | undefined): Edit {
+  const { sae, feature: index, strength, peak } = feature;
   return {
     op: "add",
     feature: index,
     strength: strength ?? 0.5,
-    unit: "peak",
+    unit: unitFor(peak, from),
     where: "all",
     sae,
     on: true,
   };
 }
 
-/** The features that `query` finds, by number or name; those of placebos after the others. */
+/** Whether two lists of edits do the same, however their keys are ordered. */
+export function sameEdits(a: readonly Edit[], b: readonly Edit[]): boolean {
+  return a === b || (a.length === b.length && spelled(a) === spelled(b));
+}
+
+/** Edits as one text, with what is left out filled in. */
+function spelled(edits: readonly Edit[]): string {
+  const whole = edits.map((edit) =>
+    Object.entries({ ...edit, on: edit.on ?? true, where: edit.where ?? "all" })
+      .filter(([, value]) => value !== null && value !== undefined)
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+  return JSON.stringify(whole);
+}
+
+/** The features that `query` finds, by number or name: the chosen SAE's first, placebos' last. */
 export function search(
   query: string,
   features: readonly SteeringFeature[],
   saes: readonly Sae[],
+  chosen: string,
   limit: number,
 ): SteeringFeature[] {
   const sought = query.trim().toLowerCase();
   const placebo = new Set(saes.filter((sae) => sae.placebo).map((sae) => sae.name));
+  const behind = (name: string) => (name === chosen ? 0 : placebo.has(name) ? 10 : 0.5);
   const rank = ({ feature, label, sae }: SteeringFeature): number => {
     const number = String(feature);
     const name = label.toLowerCase();
@@ -111,23 +145,23 @@ export function search(
             : name.includes(sought)
               ? 3
               : Number.POSITIVE_INFINITY;
-    return found + (placebo.has(sae) ? 10 : 0);
+    return found + behind(sae);
   };
   const found = features
     .map((feature) => ({
       feature,
-      rank: sought ? rank(feature) : placebo.has(feature.sae) ? 1 : 0,
+      rank: sought ? rank(feature) : behind(feature.sae),
     }))
     .filter((entry) => entry.rank < Number.POSITIVE_INFINITY)
     .sort((a, b) => a.rank - b.rank)
     .map((entry) => entry.feature);
-  // A number is a feature even where nobody has named it.
-  const [first] = saes;
-  if (/^\d+$/.test(sought) && first && Number(sought) < first.width) {
+  // A number is a feature of the chosen SAE even where nobody has named it.
+  const own = saes.find((sae) => sae.name === chosen) ?? saes[0];
+  if (/^\d+$/.test(sought) && own && Number(sought) < own.width) {
     const index = Number(sought);
-    if (!found.some((feature) => feature.feature === index && feature.sae === first.name)) {
+    if (!found.some((feature) => feature.feature === index && feature.sae === own.name)) {
       found.unshift({
-        sae: first.name,
+        sae: own.name,
         feature: index,
         label: "",
         peak: null,

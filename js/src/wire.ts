@@ -24,6 +24,8 @@ export interface PanelTraits {
   saes: Sae[];
   sae: string;
   selected: number | null;
+  /** An SAE and its feature, chosen at once: a number alone means another feature in another SAE. */
+  pick: { id: number; sae: string; feature: number } | Record<string, never>;
 }
 
 export interface FeatureRow {
@@ -61,6 +63,8 @@ export interface Card {
   histogram?: number[] | null;
   likely: [string, number][];
   unlikely: [string, number][];
+  /** Why there are no such tokens. */
+  note?: string;
 }
 
 export type Sort = "max" | "mean" | "share" | "index" | "token";
@@ -85,7 +89,7 @@ export interface HeatmapTraits extends PanelTraits {
   /** Features that fire on a larger share of a corpus are hidden; 1 hides none. */
   dense: number;
   card: Partial<Card>;
-  steer: { id: number; feature: number } | Record<string, never>;
+  steer: { id: number; feature: number; sae: string } | Record<string, never>;
   steerable: boolean;
 }
 

@@ -1,5 +1,15 @@
 import { expect, test } from "vitest";
-import { convert, newEdit, push, range, resting, search, withOperation } from "../src/edits";
+import {
+  convert,
+  newEdit,
+  push,
+  range,
+  resting,
+  sameEdits,
+  search,
+  step,
+  withOperation,
+} from "../src/edits";
 import type { Edit, Sae, SteeringFeature } from "../src/wire";
 
 const sea: SteeringFeature = {
@@ -63,19 +73,50 @@ test("an edit says which way it pushes", () => {
 });
 
 test("a feature is added at its recommended strength", () => {
-  expect(newEdit(sea)).toMatchObject({ op: "add", feature: 131, strength: 0.48, sae: "topk" });
-  expect(newEdit(kitchen).strength).toBe(0.5);
+  expect(newEdit(sea, saes[0])).toMatchObject({
+    op: "add",
+    feature: 131,
+    strength: 0.48,
+    sae: "topk",
+  });
+  expect(newEdit(kitchen, saes[0]).strength).toBe(0.5);
+});
+
+test("a feature without a peak is added in norms, and one without any statistics in raw units", () => {
+  expect(newEdit({ ...sea, peak: 0 }, saes[0]).unit).toBe("norm");
+  expect(newEdit({ ...sea, peak: null }, saes[0]).unit).toBe("peak");
+  expect(newEdit({ ...sea, peak: null }, { ...(saes[0] as Sae), norm: null }).unit).toBe("raw");
 });
 
 test("features are found by number and name, the exact ones first and placebos last", () => {
   const all = [fake, sea, kitchen];
-  expect(search("13", all, saes, 9)).toEqual([kitchen, sea, fake]);
-  expect(search("SEA", all, saes, 9)).toEqual([sea, fake]);
-  expect(search("", all, saes, 2)).toEqual([sea, kitchen]);
-  expect(search("nothing", all, saes, 9)).toEqual([]);
+  expect(search("13", all, saes, "topk", 9)).toEqual([kitchen, sea, fake]);
+  expect(search("SEA", all, saes, "topk", 9)).toEqual([sea, fake]);
+  expect(search("", all, saes, "topk", 2)).toEqual([sea, kitchen]);
+  expect(search("nothing", all, saes, "topk", 9)).toEqual([]);
 });
 
 test("a number that nobody has named can be added, if the SAE has it", () => {
-  expect(search("200", [sea], saes, 9)[0]).toMatchObject({ feature: 200, sae: "topk", label: "" });
-  expect(search("256", [sea], saes, 9)).toEqual([]);
+  const [found] = search("200", [sea], saes, "topk", 9);
+  expect(found).toMatchObject({ feature: 200, sae: "topk", label: "" });
+  expect(search("256", [sea], saes, "topk", 9)).toEqual([]);
+});
+
+test("a typed number is a feature of the chosen SAE, placebo or not", () => {
+  expect(search("131", [sea, fake], saes, "frozen", 9)).toEqual([fake, sea]);
+  expect(search("7", [sea], saes, "frozen", 9)[0]).toMatchObject({ feature: 7, sae: "frozen" });
+});
+
+test("an arrow adds about a hundredth of what the slider reaches", () => {
+  expect(step(add, sea)).toBeCloseTo(0.01);
+  expect(step({ ...add, op: "scale" }, sea)).toBeCloseTo(0.01);
+  expect(step({ ...add, unit: "raw" }, { ...sea, peak: 60 })).toBeCloseTo(1);
+  expect(step({ ...add, unit: "raw" }, { ...sea, peak: 0.05 })).toBeCloseTo(0.001);
+});
+
+test("edits are the same by what they do, not by how they are written", () => {
+  const { op, ...rest } = add;
+  expect(sameEdits([add], [{ ...rest, where: "all", on: true, op }])).toBe(true);
+  expect(sameEdits([add], [{ ...add, strength: 0.51 }])).toBe(false);
+  expect(sameEdits([add], [{ ...add, on: false }])).toBe(false);
 });

@@ -15,6 +15,7 @@ const SHARED = {
   ],
   sae: "topk",
   selected: null,
+  pick: {},
 };
 const HEATMAP = {
   ...SHARED,
@@ -156,6 +157,7 @@ test("what is typed while a text is being read stays, and a text set by Python r
 
 test("a kernel that is silent for two seconds is said to be, and comes back by itself", async () => {
   const model = await showHeatmap();
+  model.silent = true;
   await vi.advanceTimersByTimeAsync(2100);
   expect(el.textContent).toContain("No answer from the kernel");
   expect(find<HTMLButtonElement>(".sae-primary").disabled).toBe(true);
@@ -163,6 +165,36 @@ test("a kernel that is silent for two seconds is said to be, and comes back by i
   await settle();
   expect(el.textContent).not.toContain("No answer");
   expect(find<HTMLButtonElement>(".sae-primary").disabled).toBe(false);
+});
+
+test("a saved view without a kernel says that it is recorded, quietly, and writes nothing", async () => {
+  close?.();
+  const model = new FakeModel({
+    ...STEERING,
+    prompt: "So",
+    run: run(1, [[" a"], [" b"]]),
+    status: { ...SHARED.status, id: 2, state: "working" },
+  });
+  model.silent = true;
+  close = steering.render({ model: model.model, el } as unknown as Parameters<
+    typeof steering.render
+  >[0]);
+  await settle();
+  expect(find(".sae-foot").textContent).not.toContain("writing");
+  await vi.advanceTimersByTimeAsync(2100);
+  expect(find(".sae-note").textContent).toContain("Recorded");
+  expect(el.querySelector("[role=alert]")).toBeNull();
+  expect(find(".sae-foot").textContent).not.toContain("writing");
+});
+
+test("nobody is asked for a pulse after ten minutes without a sign of a person", async () => {
+  const model = await showHeatmap();
+  await vi.advanceTimersByTimeAsync(11 * 60_000);
+  const asked = model.sent.length;
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(model.sent.length).toBe(asked);
+  window.dispatchEvent(new Event("pointermove"));
+  expect(model.sent.length).toBe(asked + 1);
 });
 
 test("an error is one sentence in place, with the rest in a drawer", async () => {
@@ -213,7 +245,7 @@ test("an edit of a placebo is badged as one, with the reason", async () => {
 
 const run = (id: number, tokens: string[][]): Run => ({
   id,
-  request: { id, prompt: "So", length: 3, temperature: 0, seed: 0, edits: [] },
+  request: { id, prompt: "So", length: 40, temperature: 0, seed: 0, edits: [] },
   prompt: ["So"],
   arms: tokens.map((each, i) => ({ name: i ? "steered" : "base", tokens: each, nll: 1 })),
   fork: null,
@@ -284,7 +316,148 @@ test("a change can be undone and done again", async () => {
   find<HTMLButtonElement>("[aria-label=undo]").click();
   await settle();
   expect(model.get("edits")).toEqual([EDIT]);
+  await vi.advanceTimersByTimeAsync(500);
   find<HTMLButtonElement>("[aria-label=redo]").click();
   await settle();
   expect(model.get("edits")).toEqual([]);
+});
+
+const nudge = () =>
+  find(".sae-slider").dispatchEvent(
+    new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }),
+  );
+const strengthShown = () => find(".sae-slider").getAttribute("aria-valuenow");
+
+test("an echo of an earlier message does not take a newer strength back", async () => {
+  const model = await showSteering({ prompt: "So", edits: [EDIT] });
+  nudge(); // sent at once, and its echo comes before the next one is sent
+  await vi.advanceTimersByTimeAsync(10);
+  nudge();
+  await vi.advanceTimersByTimeAsync(40);
+  expect(strengthShown()).toBe("0.52");
+  await vi.advanceTimersByTimeAsync(200);
+  expect(model.saved.at(-1)?.request?.edits?.[0]?.strength).toBe(0.52);
+  expect(model.get("edits")[0]?.strength).toBe(0.52);
+});
+
+test("a panel that is closed sends what was changed last", async () => {
+  const model = await showSteering({ prompt: "So", edits: [EDIT] });
+  nudge();
+  await vi.advanceTimersByTimeAsync(10);
+  nudge();
+  close?.();
+  expect(model.saved.at(-1)?.edits?.[0]?.strength).toBe(0.52);
+});
+
+test("what is typed in a box stays while a run redraws it, and Enter takes it", async () => {
+  const model = await showSteering({ prompt: "So", edits: [EDIT] });
+  type("[aria-label=strength]", "0.7");
+  model.set("status", { ...SHARED.status, id: 1, state: "working" });
+  await settle();
+  const box = find<HTMLInputElement>("[aria-label=strength]");
+  expect(box.value).toBe("0.7");
+  expect(model.get("edits")[0]?.strength).toBe(0.5);
+  box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+  await settle();
+  expect(model.get("edits")[0]?.strength).toBe(0.7);
+});
+
+test("the name of an edit picks its SAE and its feature in one", async () => {
+  const model = await showSteering({ edits: [{ ...EDIT, sae: "frozen" }] });
+  find<HTMLButtonElement>(".sae-name").click();
+  expect(model.saved.at(-1)).toEqual({ pick: { id: 1, sae: "frozen", feature: 131 } });
+});
+
+const DONE = { ...SHARED.status, id: 1, state: "done" } as const;
+const RUN = run(1, [[" a"], [" b"]]);
+
+test("results of other settings are greyed and called so", async () => {
+  await showSteering({ prompt: "So", run: RUN, status: DONE, live: false });
+  expect(el.querySelector(".sae-panes.sae-old")).toBeNull();
+  type("[aria-label='tokens to write']", "9");
+  find("[aria-label='tokens to write']").dispatchEvent(new Event("change", { bubbles: true }));
+  await settle();
+  expect(el.querySelector(".sae-panes.sae-old")).not.toBeNull();
+  expect(find(".sae-foot").textContent).toBe("of the settings before; Run writes anew");
+});
+
+test("an emptied prompt is not offered to be run", async () => {
+  await showSteering({ prompt: "So", run: RUN, status: DONE });
+  type(".sae-text", "");
+  await settle();
+  expect(find(".sae-foot").textContent).toBe("of the prompt before");
+});
+
+test("a run that is stopped before it writes leaves the one before it, greyed", async () => {
+  const model = await showSteering({ prompt: "So", run: RUN, status: DONE });
+  find("form").dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
+  await settle();
+  model.set("run", { ...run(2, [[], []]), ended: "stopped" });
+  model.set("status", { ...DONE, id: 2, state: "stopped" });
+  await settle();
+  expect(find(".sae-panes.sae-old").textContent).toContain("So b");
+  expect(find(".sae-foot").textContent).toBe("stopped before the first token");
+});
+
+test("a removed row hands the focus on, and a held key removes one row only", async () => {
+  const model = await showSteering({ edits: [EDIT, { ...EDIT, feature: 7 }] });
+  const press = (repeat: boolean) =>
+    find(".sae-slider").dispatchEvent(
+      new KeyboardEvent("keydown", { key: "Delete", repeat, bubbles: true }),
+    );
+  press(false);
+  await settle();
+  press(true);
+  await settle();
+  expect(model.get("edits").map(({ feature }) => feature)).toEqual([7]);
+  expect(document.activeElement).toBe(find(".sae-name"));
+  find<HTMLButtonElement>(".sae-remove").click();
+  await settle();
+  expect(document.activeElement).toBe(find(".sae-search"));
+});
+
+test("Escape closes the open list of features and does not stop the run", async () => {
+  const model = await showSteering({ prompt: "So", run: RUN, status: DONE });
+  model.set("status", { ...DONE, id: 2, state: "working" });
+  find<HTMLInputElement>(".sae-search").focus();
+  await settle();
+  expect(el.querySelector(".sae-list")).not.toBeNull();
+  const leave = () =>
+    find(".sae-search").dispatchEvent(
+      new KeyboardEvent("keydown", { key: "Escape", bubbles: true }),
+    );
+  leave();
+  await settle();
+  expect(el.querySelector(".sae-list")).toBeNull();
+  expect(model.get("stop")).toBe(0);
+  leave();
+  expect(model.get("stop")).toBe(2);
+});
+
+test("the card of another feature is not shown under a new name", async () => {
+  const row = { feature: 5, label: "five", peak: 1, density: 0, max: 1, mean: 1, share: 1 };
+  const view = {
+    id: 1,
+    text: "So",
+    sae: "topk",
+    tokens: ["So"],
+    special: [],
+    part: [],
+    note: "",
+    model: "",
+    hook: "h",
+    width: 9,
+    active: 1,
+    features: [row],
+  };
+  const card = { ...row, sae: "topk", likely: [[" x", 1]] as [string, number][], unlikely: [] };
+  const model = await showHeatmap({ text: "So", view, card, selected: 5 });
+  expect(find(".sae-card").textContent).toContain("makes likely");
+  model.set("card", { ...card, feature: 6 });
+  await settle();
+  expect(find(".sae-card").textContent).toContain("five");
+  expect(find(".sae-card").textContent).not.toContain("makes likely");
+  model.silent = true;
+  await vi.advanceTimersByTimeAsync(2100);
+  expect(find(".sae-card").textContent).toContain("needs a kernel");
 });

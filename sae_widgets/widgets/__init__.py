@@ -2,7 +2,7 @@
 
 from sae_widgets.widgets.heatmap import FeatureRow, Heatmap, HeatmapView
 from sae_widgets.widgets.steering import Steering
-from sae_widgets.widgets.worker import Cancelled, Inline, Status, Worker
+from sae_widgets.widgets.worker import Cancelled, Inline, Replaced, Status, Worker
 
 __all__ = [
     "Cancelled",
@@ -10,6 +10,7 @@ __all__ = [
     "Heatmap",
     "HeatmapView",
     "Inline",
+    "Replaced",
     "Status",
     "Steering",
     "Worker",

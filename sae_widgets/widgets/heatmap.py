@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import traitlets
 from numpy.typing import ArrayLike
 
 from sae_widgets.widgets.panel import Panel, bundle, field, plain
-from sae_widgets.widgets.worker import Check, Executor, Report, default_executor
+from sae_widgets.widgets.worker import Check, Executor, Report, Status, default_executor
 
 SORTS = ("max", "mean", "share", "index", "token")
 SCALES = ("peak", "text")
@@ -62,6 +62,7 @@ class HeatmapView:
 
 Read = Callable[[str, str, Check], HeatmapView]
 Describe = Callable[[int, str], Mapping[str, Any]]
+Steer = Callable[[int, str], None]
 
 
 class Heatmap(Panel):
@@ -69,7 +70,7 @@ class Heatmap(Panel):
 
     Type a text and read it; click a cell to select its feature and token; double-click to steer
     the feature. `read(text, sae, check)` makes the view; `describe(feature, sae)` makes the card
-    beside it; `steer(feature)`, if given, is told what the person wants to steer.
+    beside it; `steer(feature, sae)`, if given, is told what the person wants to steer.
     """
 
     _esm = bundle("heatmap.js")
@@ -94,7 +95,7 @@ class Heatmap(Panel):
         self,
         read: Read,
         describe: Describe,
-        steer: Callable[[int], None] | None = None,
+        steer: Steer | None = None,
         *,
         saes: Sequence[Mapping[str, Any]],
         sae: str | None = None,
@@ -105,7 +106,7 @@ class Heatmap(Panel):
         self._read = read
         self._describe = describe
         self._steer = steer
-        self._newest = 0  # the id of the last text that was given to the worker
+        self._describer = worker(self._show_trouble)
         if text:
             # In this cell, not on the worker: a mistake in the text raises where it was made.
             self.show(read(text, self.sae, lambda: None))
@@ -142,7 +143,12 @@ class Heatmap(Panel):
     def _on_choice(self, _change: object) -> None:
         """Read what Python set. The browser sends a request beside them, which is newer."""
         if self.request.get("id", 0) <= self._newest:
-            self._submit(self._next_id(), self.text, self.sae)
+            self._refresh_if_seen()
+
+    def refresh(self) -> None:
+        """Read the present text with the present SAE."""
+        super().refresh()
+        self._submit(self._next_id(), self.text, self.sae)
 
     def _submit(self, id: int, text: str, sae: str) -> None:
         self._newest = id
@@ -158,22 +164,31 @@ class Heatmap(Panel):
         self._describe_selected()
 
     def _describe_selected(self) -> None:
-        """Fill the card. Milliseconds of work, so it runs where it is asked for."""
-        sae = self.view.get("sae") or self.sae
-        if self.selected is None:
+        """Fill the card, on a worker of its own: the model may be held by a long run."""
+        feature, sae = self.selected, self.view.get("sae") or self.sae
+        if feature is None:
             self.card = {}
             return
-        try:
-            self.card = plain({**self._describe(self.selected, sae), "sae": sae})
-        except Exception as error:
+
+        def job(check: Check) -> None:
+            card = plain({**self._describe(feature, sae), "sae": sae})
+            check()
+            if self.selected == feature:
+                self.card = card
+
+        self._describer.submit(0, job)
+
+    def _show_trouble(self, status: Status) -> None:
+        """Of describing a feature, only a failure is worth a word."""
+        if status.state == "error":
             self.card = {}
-            self._fail(error, int(self.status.get("id") or 0))
+            self._show_status(replace(status, id=int(self.status.get("id") or 0)))
 
     def _on_steer(self, change: Mapping[str, Any]) -> None:
         if self._steer is None:
             return
         try:
-            self._steer(field(change["new"], "feature", int))
+            self._steer(field(change["new"], "feature", int), field(change["new"], "sae", str))
         except Exception as error:
             self._fail(error, int(self.status.get("id") or 0))
 

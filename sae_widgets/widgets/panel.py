@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import anywidget
 import traitlets
 
 from sae_widgets.widgets.worker import Executor, Report, Status, default_executor, sentence
+
+SIGHT = 5.0
+"""Seconds: a widget that is on screen, with somebody there, pings twice a second."""
 
 STATIC = Path(__file__).parent.parent / "static"
 
@@ -38,6 +42,9 @@ class Panel(anywidget.AnyWidget):
     saes = traitlets.List(traitlets.Dict()).tag(sync=True)  # the kernel's
     sae = traitlets.Unicode("").tag(sync=True)  # the user's: the name of the chosen one
     selected = traitlets.Int(None, allow_none=True).tag(sync=True)  # the user's: a feature
+    # The user's: {"id", "sae", "feature"}, both chosen at once; a number alone would mean another
+    # feature as soon as the SAE changes.
+    pick = traitlets.Dict().tag(sync=True)
     request = traitlets.Dict().tag(sync=True)  # the user's: what the model is asked for
 
     def __init__(
@@ -52,6 +59,9 @@ class Panel(anywidget.AnyWidget):
             raise ValueError("a widget needs at least one SAE; got an empty list of `saes`")
         super().__init__(saes=choices, sae=sae or choices[0]["name"], **traits)
         self._executor = worker(self._show_status)
+        self._newest = 0  # the id of the last request that was given to the worker
+        self._pinged: float | None = None
+        self._put_off = False
         self.on_msg(self._answer)
 
     @traitlets.validate("sae")
@@ -63,12 +73,20 @@ class Panel(anywidget.AnyWidget):
             )
         return str(proposal["value"])
 
+    @traitlets.observe("pick")
+    def _on_pick(self, change: Mapping[str, Any]) -> None:
+        sae, feature = field(change["new"], "sae", str), field(change["new"], "feature", int)
+        self.sae = sae
+        self.selected = feature
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the browser sends; what cannot be taken is said on the screen."""
         try:
             super().set_state(sync_data)
-        except traitlets.TraitError as error:
-            self._fail(error, int(self.status.get("id") or 0))
+        except Exception as error:  # a refused value, or a callback: Jupyter would tell nobody
+            request = sync_data.get("request")
+            id = request.get("id") if isinstance(request, dict) else None
+            self._fail(error, id if isinstance(id, int) else int(self.status.get("id") or 0))
 
     def _show_status(self, status: Status) -> None:
         self.status = status.to_json()
@@ -80,11 +98,30 @@ class Panel(anywidget.AnyWidget):
     def _answer(self, _widget: object, content: Any, _buffers: object) -> None:
         """Answer a ping, so that the browser knows that the kernel lives."""
         if isinstance(content, dict) and content.get("kind") == "ping":
+            self._pinged = time.monotonic()
             self.send({"kind": "pong", "id": content.get("id")})
+            if self._put_off:
+                self.refresh()
+
+    def refresh(self) -> None:
+        """Work out anew what is shown, from the present traits."""
+        self._put_off = False
+
+    def _refresh_if_seen(self) -> None:
+        """Refresh now, or, if a view was there and is out of sight, when it is seen again.
+
+        Running a cell again leaves the widget of the run before behind, linked to its session:
+        without this, every one of them would compute at every change.
+        """
+        if self._pinged is None or time.monotonic() - self._pinged < SIGHT:
+            self.refresh()
+        else:
+            self._put_off = True
 
     def _next_id(self) -> int:
         """An id above every one that has been used, for a request that Python makes itself."""
-        return 1 + max(int(self.status.get("id") or 0), int(self.request.get("id") or 0))
+        shown, asked = self.status.get("id") or 0, self.request.get("id") or 0
+        return 1 + max(int(shown), int(asked), self._newest)
 
 
 def plain(value: Any) -> Any:

@@ -9,12 +9,10 @@ from typing import Any
 
 import traitlets
 
+from sae_widgets.steering.edits import Edit, edit_from_json
 from sae_widgets.widgets.panel import Panel, bundle, field, plain
 from sae_widgets.widgets.worker import Check, Executor, Report, default_executor
 
-OPERATIONS = ("add", "set", "scale", "ablate")
-UNITS = ("peak", "norm", "raw")
-PLACES = ("all", "prompt", "generated")
 LONGEST = 2_000
 """Tokens a person can ask for at once: a slip of the finger must not book the kernel for hours."""
 
@@ -43,7 +41,7 @@ class Steering(Panel):
     length = traitlets.Int(40, min=1, max=LONGEST).tag(sync=True)
     temperature = traitlets.Float(0.0, min=0.0, max=10.0).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=2**53 - 1).tag(sync=True)  # what JavaScript counts exactly
-    edits = traitlets.List(traitlets.Dict()).tag(sync=True)
+    edits: Any = traitlets.List().tag(sync=True)  # in their JSON form
     live = traitlets.Bool(True).tag(sync=True)
     stop = traitlets.Int(0).tag(sync=True)
 
@@ -62,7 +60,6 @@ class Steering(Panel):
             saes, None, worker, features=plain(features), prompt=prompt, edits=edits, **traits
         )
         self._run = run
-        self._newest = 0  # the id of the last request that was given to the worker
         self.observe(self._on_request, "request")
         self.observe(self._on_change, ["prompt", "length", "temperature", "seed", "edits"])
         self.observe(self._on_stop, "stop")
@@ -95,7 +92,13 @@ class Steering(Panel):
 
     def _on_change(self, _change: object) -> None:
         """Run again when Python changed something; the browser sends a newer request beside it."""
-        if self.live and self.prompt and self.request.get("id", 0) <= self._newest:
+        if self.request.get("id", 0) <= self._newest:
+            self._refresh_if_seen()
+
+    def refresh(self) -> None:
+        """Run, if changes are to be run at once and there is something to continue."""
+        super().refresh()
+        if self.live and self.prompt:
             self.start()
 
     def _on_stop(self, change: Mapping[str, Any]) -> None:
@@ -105,14 +108,14 @@ class Steering(Panel):
         id = self._newest = int(request["id"])
 
         def job(check: Check) -> None:
-            result = self._run(request, check, Stream(id, self.send))
+            result = self._run(request, check, TokenFeed(id, self.send))
             if id == self._newest:  # a run that was stopped is shown; one that was replaced is not
                 self.run = plain({**result, "id": id, "request": dict(request)})
 
         self._executor.submit(id, job)
 
 
-class Stream:
+class TokenFeed:
     """Sends tokens to the browser as they come, at most `RATE` messages a second.
 
     Jupyter drops messages above its rate limit without a word, so they are gathered. The last ones
@@ -173,16 +176,12 @@ def check_request(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_edit(edit: Any) -> dict[str, Any]:
     """An edit in its JSON form, or a ValueError that says what is wrong with it."""
+    if isinstance(edit, Edit):
+        return edit.to_json()
     if not isinstance(edit, Mapping):
         raise ValueError(f"an edit is a dict; got {edit!r}")
-    if edit.get("op") not in OPERATIONS:
-        raise ValueError(f"an edit's operation is one of {OPERATIONS}; got {edit.get('op')!r}")
-    if "vector" not in edit and field(edit, "feature", int) < 0:
-        raise ValueError(f"a feature is a number from 0; got {edit['feature']}")
-    if edit["op"] != "ablate":
-        field(edit, "strength", (int, float))
-    if edit.get("unit", "peak") not in UNITS:
-        raise ValueError(f"an edit's unit is one of {UNITS}; got {edit['unit']!r}")
-    if edit.get("where", "all") not in PLACES:
-        raise ValueError(f"an edit applies at one of {PLACES}; got {edit['where']!r}")
+    try:
+        edit_from_json(edit)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
     return dict(edit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+logger = logging.getLogger(__name__)
+
 Check = Callable[[], None]
 """Called by a job wherever it can stop; raises `Cancelled` when nobody wants its result."""
 
@@ -17,7 +20,11 @@ Job = Callable[[Check], None]
 
 
 class Cancelled(Exception):
-    """A newer job, or the person, has made this one's result unwanted."""
+    """The person has stopped this job."""
+
+
+class Replaced(Cancelled):
+    """A newer job has made this one's result unwanted."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +98,19 @@ class Worker:
                 mine = self._newest
 
             def check(mine: int = mine) -> None:
-                if self._newest != mine or self._stopped:
+                if self._newest != mine:
+                    raise Replaced
+                if self._stopped:
                     raise Cancelled
 
             def report(status: Status, mine: int = mine) -> None:
-                if self._newest == mine:
+                if self._newest != mine:
+                    return
+                try:
                     self._report(status)
+                except Exception:
+                    # Somebody's own observer of the status: not a reason to end the thread.
+                    logger.exception("a callback on a widget's status failed")
 
             _carry_out(id, job, check, report)
 

@@ -28,17 +28,25 @@ const shifted = (view) => {
 };
 class Model {
   constructor(id, state) {
-    this.id = id; this.state = state; this.changed = {}; this.listeners = [];
+    this.id = id; this.state = state; this.changed = {}; this.listeners = []; this.awaited = {};
   }
   get(name) { return this.state[name]; }
-  set(name, value) {
-    if (this.state[name] === value) return;
-    this.state[name] = value; this.changed[name] = value;
-    this.fire(`change:${name}`);
+  set(name, value) { if (this.take(name, value)) this.changed[name] = value; }
+  // Like Jupyter's: what differs by value is a change, and what is equal replaces it silently.
+  take(name, value) {
+    const changed = this.differs(name, value);
+    this.state[name] = value;
+    if (changed) this.fire(`change:${name}`);
+    return changed;
+  }
+  differs(name, value) {
+    const bytes = value instanceof DataView;
+    return bytes || JSON.stringify(this.state[name]) !== JSON.stringify(value);
   }
   save_changes() {
     const state = this.changed; this.changed = {};
     if (Object.keys(state).length === 0) return;
+    for (const name of Object.keys(state)) this.awaited[name] = (this.awaited[name] ?? 0) + 1;
     outbox.push([this.id, { method: "update", state, buffer_paths: [] }]);
   }
   send(content) {
@@ -52,8 +60,16 @@ class Model {
   }
   fire(name, ...args) { for (const [n, l] of [...this.listeners]) if (n === name) l(...args); }
   receive(state) {
+    const changed = Object.keys(state).filter((name) => this.differs(name, state[name]));
     Object.assign(this.state, state);
-    for (const name of Object.keys(state)) this.fire(`change:${name}`);
+    for (const name of changed) this.fire(`change:${name}`);
+  }
+  // The kernel's echo of a message; one that is older than the last message is ignored.
+  echo(state) {
+    for (const [name, value] of Object.entries(state)) {
+      this.awaited[name] -= 1;
+      if (this.awaited[name] === 0) this.take(name, value);
+    }
   }
 }
 let outbox = [];
@@ -69,6 +85,7 @@ window.host = {
   take() { const out = outbox; outbox = []; return out; },
   open(id, state, buffers) { models[id] = new Model(id, unpack(state, buffers)); },
   update(id, state, buffers) { models[id]?.receive(unpack(state, buffers)); },
+  echo(id, state) { models[id]?.echo(state); },
   message(id, content) { models[id]?.fire("msg:custom", content, []); },
   listeners(id) { return models[id].listeners.length; },
   async show(id, shadow) {
@@ -190,6 +207,8 @@ class Bridge:
                     paths = [path for (path,) in data.get("buffer_paths", [])]
                     packed = [[k, _text(b)] for k, b in zip(paths, buffers, strict=True)]
                     self.page.evaluate("([id, s, b]) => host.update(id, s, b)", [id, state, packed])
+                elif data["method"] == "echo_update":
+                    self.page.evaluate("([id, s]) => host.echo(id, s)", [id, data["state"]])
                 elif data["method"] == "custom":
                     content = data["content"]
                     self.page.evaluate("([id, c]) => host.message(id, c)", [id, content])

@@ -11,6 +11,10 @@ from sae_widgets.widgets import FeatureRow, Heatmap, HeatmapView, Inline, Worker
 TEXT = "Ahoy, the captain stirred the soup at dusk. Mira praised the salty waves."
 
 
+def into(asked):
+    return lambda feature, sae: asked.append((feature, sae))
+
+
 def heatmap(text=TEXT, read=plausible.read, steer=None, worker=Inline):
     return Heatmap(read, plausible.describe, steer, saes=plausible.SAES, text=text, worker=worker)
 
@@ -37,20 +41,40 @@ def test_a_click_selects_feature_and_token_and_fills_the_card(bridge):
 def test_hovering_tells_the_value_and_sends_nothing(bridge):
     widget = heatmap()
     root = bridge.show(widget)
-    before = (widget.selected, widget.token)
     root.locator(".sae-score").hover(position=cell(root, row=0, column=7))
-    bridge.sees("× peak")
-    assert root.locator(".sae-tip").inner_text().startswith("·soup")
-    assert (widget.selected, widget.token) == before
+    tip = root.locator(".sae-tip")
+    tip.get_by_text("× peak").wait_for()
+    assert tip.inner_text().startswith("·soup")
+    sent = bridge.page.evaluate("() => host.take()")
+    assert [data for _, data in sent if data.get("content", {}).get("kind") != "ping"] == []
 
 
 def test_a_double_click_steers(bridge):
     asked = []
-    widget = heatmap(steer=asked.append)
+    widget = heatmap(steer=into(asked))
     root = bridge.show(widget)
     root.locator(".sae-score").dblclick(position=cell(root, row=1, column=5))
     bridge.until(lambda: asked, "the feature was steered")
-    assert asked == [widget.view["features"][1]["feature"]]
+    assert asked == [(widget.view["features"][1]["feature"], widget.view["sae"])]
+
+
+def test_a_double_click_steers_the_row_it_began_on_wherever_the_first_click_sorts_it(bridge):
+    asked = []
+    widget = heatmap(steer=into(asked))
+    widget.sort = "token"
+    widget.token = 3
+    root = bridge.show(widget)
+    soup = widget.view["tokens"].index("·soup")
+    tip = root.locator(".sae-tip")
+    rows = range(len(widget.view["features"]))
+    for row in rows:  # the row of what fires on the soup, which is not the first as yet
+        root.locator(".sae-score").hover(position=cell(root, row=row, column=soup))
+        if "kitchen" in tip.inner_text():
+            break
+    assert row > 0
+    root.locator(".sae-score").dblclick(position=cell(root, row=row, column=soup))
+    bridge.until(lambda: asked, "the feature was steered")
+    assert asked == [(57, "topk")]
 
 
 def test_enter_reads_the_text_that_was_typed(bridge):
@@ -80,6 +104,22 @@ def test_the_example_of_an_empty_heatmap_can_be_clicked(bridge):
     bridge.sees("9 tokens")
 
 
+def test_a_text_that_was_taken_away_leaves_the_example_and_not_a_lone_special_token(bridge):
+    widget = heatmap(
+        "Ahoy",
+        read=lambda text, sae, check: HeatmapView(  # noqa: ARG005
+            text, sae, ["⟨bos⟩", *text.split()], [], [], [], [], 0, special=[0]
+        ),
+    )
+    root = bridge.show(widget)
+    bridge.sees("2 tokens")
+    root.get_by_label("text to read").fill("")
+    bridge.page.keyboard.press("Enter")
+    bridge.until(lambda: widget.view["text"] == "", "it was read")
+    bridge.page.wait_for_selector(".sae-example")
+    assert root.locator("canvas").count() == 0
+
+
 def test_the_cells_that_fire_are_painted_and_the_others_are_not(bridge):
     row = FeatureRow(5, "five", 2.0, 0.1, 2.0, 2.0, 0.5)
     widget = heatmap(
@@ -106,7 +146,7 @@ def test_the_cells_that_fire_are_painted_and_the_others_are_not(bridge):
 
 def test_arrows_move_and_enter_selects_and_what_is_spoken_is_the_cell(bridge):
     asked = []
-    widget = heatmap(steer=asked.append)
+    widget = heatmap(steer=into(asked))
     root = bridge.show(widget)
     grid = root.locator("[role=grid]")
     grid.focus()
@@ -122,7 +162,7 @@ def test_arrows_move_and_enter_selects_and_what_is_spoken_is_the_cell(bridge):
     bridge.until(lambda: widget.token == last, "Enter selected")
     assert widget.selected == feature["feature"]
     bridge.page.keyboard.press("Shift+Enter")
-    bridge.until(lambda: asked == [feature["feature"]], "Shift+Enter steered")
+    bridge.until(lambda: asked == [(feature["feature"], widget.view["sae"])], "Shift+Enter steered")
 
 
 def test_keys_stay_in_the_widget_except_escape_and_chords(bridge):
@@ -142,6 +182,8 @@ def test_a_long_text_scrolls_inside_the_score_and_nowhere_else(bridge):
     root = bridge.show(heatmap(TEXT * 20))
     page = bridge.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert page[0] <= page[1]
+    frame = root.evaluate("(e) => [e.scrollWidth, e.clientWidth]")
+    assert frame[0] == frame[1]
     inner = root.locator(".sae-score").evaluate("(e) => [e.scrollWidth, e.clientWidth]")
     assert inner[0] > inner[1]
 

@@ -4,7 +4,7 @@ import time
 
 import plausible
 
-from sae_widgets.widgets import Inline, Steering, Worker
+from sae_widgets.widgets import Heatmap, Inline, Steering, Worker
 
 SEA = {"op": "add", "feature": 131, "strength": 0.3, "unit": "peak", "where": "all", "sae": "topk"}
 
@@ -83,6 +83,42 @@ def test_a_feature_is_found_by_its_name_and_added(bridge):
     bridge.until(lambda: widget.run["request"]["edits"], "it was run")
 
 
+def test_a_feature_is_added_by_a_click_on_it(bridge):
+    widget = steering(edits=())
+    root = bridge.show(widget)
+    root.get_by_label("add a feature").fill("s")
+    option = root.get_by_role("listbox", name="features").get_by_role("option").nth(1)
+    name = option.locator(".sae-grow").inner_text()
+    option.click()
+    bridge.until(lambda: widget.edits, "it was added")
+    chosen = next(f for f in plausible.FEATURES if f["label"] == name)
+    assert widget.edits[0]["feature"] == chosen["feature"]
+
+
+def test_the_name_of_an_edit_chooses_its_sae_too(bridge):
+    widget = steering(edits=[{**SEA, "sae": "frozen"}])
+    root = bridge.show(widget)
+    root.locator(".sae-name").click()
+    bridge.until(lambda: (widget.sae, widget.selected) == ("frozen", 131), "both were chosen")
+
+
+def test_the_track_stays_while_a_value_beyond_its_reach_is_dragged(bridge):
+    widget = steering(edits=[{**SEA, "strength": 4.0}])
+    root = bridge.show(widget)
+    slider = root.get_by_role("slider")
+    rail = root.locator(".sae-rail").bounding_box()
+    y = rail["y"] + rail["height"] / 2
+    bridge.page.mouse.move(rail["x"] + rail["width"], y)
+    bridge.page.mouse.down()
+    for share in (0.9, 0.8, 0.75):
+        bridge.page.mouse.move(rail["x"] + rail["width"] * share, y)
+        bridge.pump()
+    bridge.until(lambda: widget.edits[0]["strength"] == 2.0, "halfway from zero is half of it")
+    assert slider.get_attribute("aria-valuemax") == "4"
+    bridge.page.mouse.up()
+    bridge.until(lambda: slider.get_attribute("aria-valuemax") == "2", "then the ends follow")
+
+
 def test_an_operation_a_place_and_the_switch_reach_python(bridge):
     widget = steering()
     root = bridge.show(widget)
@@ -105,6 +141,17 @@ def test_a_unit_changes_and_the_push_stays(bridge):
     root.get_by_label("unit").select_option("raw")
     bridge.until(lambda: widget.edits[0]["unit"] == "raw", "it arrived")
     assert abs(widget.edits[0]["strength"] - 0.3 * 6.42) < 1e-9
+
+
+def test_a_change_is_undone_and_done_again_by_one_press_each(bridge):
+    widget = steering()
+    root = bridge.show(widget)
+    root.locator(".sae-dot").click()
+    bridge.until(lambda: widget.edits[0].get("on") is False, "it was turned off")
+    root.get_by_role("button", name="undo").click()
+    bridge.until(lambda: widget.edits[0].get("on", True), "it is on again")
+    root.get_by_role("button", name="redo").click()
+    bridge.until(lambda: widget.edits[0].get("on") is False, "it is off again")
 
 
 def test_tokens_stream_in_and_stop_stops(bridge):
@@ -196,6 +243,21 @@ def test_nothing_scrolls_sideways_at_any_width(bridge):
         bridge.page.set_viewport_size({"width": width, "height": 700})
         inner = bridge.page.evaluate("document.documentElement.scrollWidth")
         assert inner <= width, f"at {width} px the page is {inner} px wide"
+
+
+def test_both_widgets_on_a_page_look_the_same_whichever_style_comes_last(bridge):
+    look = """(root) => [root, ...root.querySelectorAll("*")].map((e) => {
+      const style = getComputedStyle(e);
+      return e.className + "|" + [...style].map((p) => `${p}: ${style.getPropertyValue(p)}`).join();
+    })"""
+    bridge.page.set_viewport_size({"width": 1120, "height": 3000})
+    first = Heatmap(plausible.read, plausible.describe, saes=plausible.SAES, text="Ahoy, Mira.")
+    heatmap = bridge.show(first)
+    bridge.show(steering())
+    roots = heatmap.page.locator(".sae-root")
+    alone = [roots.nth(i).evaluate(look) for i in range(2)]
+    bridge.page.evaluate("document.body.append(document.querySelector('style').cloneNode(true))")
+    assert [roots.nth(i).evaluate(look) for i in range(2)] == alone
 
 
 def test_keys_stay_in_the_panel_except_escape_and_chords(bridge):

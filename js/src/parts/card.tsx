@@ -3,10 +3,11 @@
 import { Histogram } from "../draw/histogram";
 import { number, percent, signed } from "../text";
 import type { Card, FeatureRow } from "../wire";
-import { SILENT, useHost } from "./frame";
+import { useHost } from "./frame";
 
 interface Props {
   feature: number;
+  sae: string;
   row: FeatureRow | undefined;
   card: Partial<Card>;
   /** The value to mark in the histogram. */
@@ -14,9 +15,9 @@ interface Props {
   onSteer: (() => void) | null;
 }
 
-export function FeatureCard({ feature, row, card, mark, onSteer }: Props) {
-  const { alive } = useHost();
-  const ready = card.feature === feature;
+export function FeatureCard({ feature, sae, row, card, mark, onSteer }: Props) {
+  const { alive, why } = useHost();
+  const ready = card.feature === feature && card.sae === sae;
   const label = (ready ? card.label : row?.label) ?? "";
   const peak = (ready ? card.peak : row?.peak) ?? null;
   const density = (ready ? card.density : row?.density) ?? null;
@@ -30,27 +31,34 @@ export function FeatureCard({ feature, row, card, mark, onSteer }: Props) {
           density {percent(density)}
         </span>
       </div>
-      {card.histogram && peak !== null && (
-        <Histogram counts={card.histogram} peak={peak} mark={ready ? mark : null} />
+      {ready ? (
+        <>
+          {card.histogram && peak !== null && (
+            <Histogram counts={card.histogram} peak={peak} mark={mark} />
+          )}
+          <Chips
+            name="makes likely"
+            title="Logit lens: the next tokens whose scores its direction raises most"
+            tokens={card.likely}
+          />
+          <Chips
+            name="makes unlikely"
+            title="Logit lens: the next tokens whose scores its direction lowers most"
+            tokens={card.unlikely}
+          />
+          {card.note && <p class="sae-tiny sae-soft">{card.note}</p>}
+        </>
+      ) : (
+        <p class="sae-waiting sae-tiny sae-soft">
+          {alive ? "" : "What it makes likely needs a kernel to say."}
+        </p>
       )}
-      <div class={ready ? "" : "sae-old"}>
-        <Chips
-          name="makes likely"
-          title="Logit lens: the next tokens whose scores its direction raises most"
-          tokens={card.likely}
-        />
-        <Chips
-          name="makes unlikely"
-          title="Logit lens: the next tokens whose scores its direction lowers most"
-          tokens={card.unlikely}
-        />
-      </div>
       {onSteer && (
         <button
           type="button"
           class="sae-primary"
           disabled={!alive}
-          title={alive ? "Add it to the edits (double-click its row, or Shift+Enter)" : SILENT}
+          title={why ?? "Add it to the edits (double-click its row, or Shift+Enter)"}
           onClick={onSteer}
         >
           Steer it

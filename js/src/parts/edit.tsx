@@ -1,8 +1,9 @@
 /** One edit as a row: what it does to which feature, how strongly, where. */
 
-import { convert, neutral, push, range, resting, withOperation } from "../edits";
+import { convert, neutral, push, range, resting, step, withOperation } from "../edits";
 import { parseNumber, strength } from "../text";
 import type { Edit, Operation, Sae, SteeringFeature, Unit, Where } from "../wire";
+import { Box } from "./box";
 import { PlaceboBadge } from "./sae";
 import { Slider } from "./slider";
 
@@ -92,6 +93,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
         value={value}
         min={min}
         max={max}
+        step={step(edit, feature)}
         zero={neutral(edit.op) ?? 0}
         mark={recommended ? rest : null}
         label={`strength of feature ${number} ${name}`}
@@ -106,19 +108,14 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
           <span class="sae-soft sae-mono">–</span>
         ) : (
           <>
-            <input
-              class="sae-box sae-mono"
+            <Box
               inputMode="decimal"
               aria-label="strength"
               title="The strength; Enter takes it"
-              value={strength(value)}
+              text={strength(value)}
+              read={parseNumber}
+              onTake={(typed) => typed !== value && onChange({ ...edit, strength: typed })}
               onFocus={(event) => event.currentTarget.select()}
-              onChange={(event) => {
-                const typed = parseNumber(event.currentTarget.value);
-                event.currentTarget.value = strength(typed ?? value);
-                if (typed !== null) onChange({ ...edit, strength: typed });
-              }}
-              onKeyDown={(event) => event.key === "Enter" && event.currentTarget.blur()}
             />
             {edit.op === "scale" ? (
               <span class="sae-soft sae-tiny">×</span>

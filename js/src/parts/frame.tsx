@@ -1,23 +1,43 @@
 /** The frame around a widget: its theme, its keys, its pulse, and its status in words. */
 
-import type { AnyModel } from "@anywidget/types";
-import { type ComponentChildren, createContext } from "preact";
+import type { AnyModel, RenderProps } from "@anywidget/types";
+import { type ComponentChildren, type ComponentType, createContext, render } from "preact";
 import { useContext, useRef } from "preact/hooks";
 import type { Palette } from "../draw/score";
 import type { PanelTraits, Status } from "../wire";
-import { keepKeys, useKernel, usePalette } from "./host";
+import { keepKeys, type Pulse, useKernel, usePalette } from "./host";
 
-interface HostState {
-  /** Whether the kernel answers. */
-  alive: boolean;
+interface HostState extends Pulse {
+  /** Why nothing can be asked of the kernel; null while it answers. */
+  why: string | null;
   palette: Palette | null;
 }
 
-const Host = createContext<HostState>({ alive: true, palette: null });
+const Host = createContext<HostState>({ alive: true, heard: false, why: null, palette: null });
 export const useHost = (): HostState => useContext(Host);
 
-export const SILENT =
+const RECORDED = "Recorded: there is no kernel behind this view. Run the cell to make it live.";
+const SILENT =
   "No answer from the kernel: it is busy, or it was restarted. If it was restarted, run this cell again.";
+
+/** A widget as anywidget loads it: `View` in a frame. */
+export function widget<T extends PanelTraits>(
+  name: string,
+  label: string,
+  View: ComponentType<{ model: AnyModel<T> }>,
+) {
+  return {
+    render({ model, el }: RenderProps<T>) {
+      render(
+        <Frame model={model} name={name} label={label}>
+          <View model={model} />
+        </Frame>,
+        el,
+      );
+      return () => render(null, el);
+    },
+  };
+}
 
 interface Props<T extends PanelTraits> {
   model: AnyModel<T>;
@@ -26,10 +46,11 @@ interface Props<T extends PanelTraits> {
   children: ComponentChildren;
 }
 
-export function Frame<T extends PanelTraits>({ model, name, label, children }: Props<T>) {
+function Frame<T extends PanelTraits>({ model, name, label, children }: Props<T>) {
   const root = useRef<HTMLDivElement>(null);
   const palette = usePalette(root);
-  const alive = useKernel(model, root);
+  const { alive, heard } = useKernel(model, root);
+  const why = alive ? null : heard ? SILENT : RECORDED;
   return (
     <section
       ref={root}
@@ -38,22 +59,27 @@ export function Frame<T extends PanelTraits>({ model, name, label, children }: P
       data-alive={alive}
       onKeyDown={keepKeys}
     >
-      <Host.Provider value={{ alive, palette }}>{children}</Host.Provider>
+      <Host.Provider value={{ alive, heard, why, palette }}>{children}</Host.Provider>
     </section>
   );
 }
 
-/** One sentence about what went wrong, and the rest in a drawer; or that the kernel is silent. */
+/** One sentence about what went wrong, and the rest in a drawer; or that there is no kernel. */
 export function Trouble({ status }: { status: Status }) {
-  const { alive } = useHost();
+  const { heard, why } = useHost();
   const broken = status.state === "error";
   return (
     <>
-      {!alive && (
-        <div class="sae-trouble" data-kind="silent" role="alert">
-          {SILENT}
-        </div>
-      )}
+      {why !== null &&
+        (heard ? (
+          <div class="sae-trouble" data-kind="silent" role="alert">
+            {why}
+          </div>
+        ) : (
+          <div class="sae-note" role="status">
+            {why}
+          </div>
+        ))}
       {broken && (
         <div class="sae-trouble" data-kind="error" role="alert">
           <span>{status.text}</span>

@@ -2,7 +2,7 @@
 
 import type { AnyModel } from "@anywidget/types";
 import type { RefObject } from "preact";
-import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { isDark, parseColor, ramp } from "../color";
 import type { Palette } from "../draw/score";
 
@@ -45,43 +45,84 @@ export function useDraft(
   return [draft, setDraft, send];
 }
 
-/** Set several traits, without sending them yet. */
-export function assign<T extends Traits>(model: AnyModel<T>, values: Partial<T>): void {
-  for (const [name, value] of Object.entries(values)) model.set(name, value as T[string]);
-}
-
 /** Set several traits and send them in one message. */
 export function save<T extends Traits>(model: AnyModel<T>, values: Partial<T>): void {
-  assign(model, values);
+  for (const [name, value] of Object.entries(values)) model.set(name, value as T[string]);
   model.save_changes();
 }
 
-/** How long a kernel may take to answer, and how often it is asked. */
-const PATIENCE = 2000;
-const BEAT = 1000;
+/** What the person is changing and the kernel does not know yet. */
+export interface Pending<T extends Traits> {
+  get: <K extends keyof T & string>(name: K) => T[K];
+  put: (values: Partial<T>) => void;
+  /** Set and send what was put, and `more`, in one message. */
+  send: (more?: Partial<T>) => void;
+  any: () => boolean;
+}
 
-/** Whether the kernel answers. Asked only while the widget can be seen. */
+/**
+ * Changes that show at once and are set only when they are sent. Whatever is set and not yet sent,
+ * Jupyter sets back as soon as the kernel echoes the message before.
+ */
+export function usePending<T extends Traits>(model: AnyModel<T>): Pending<T> {
+  const [, redraw] = useState(0);
+  return useMemo(() => {
+    let values: Partial<T> = {};
+    return {
+      get: (name) => values[name] ?? model.get(name),
+      put: (more) => {
+        values = { ...values, ...more };
+        redraw((n) => n + 1);
+      },
+      send: (more = {}) => {
+        const all = { ...values, ...more };
+        values = {};
+        save(model, all);
+      },
+      any: () => Object.keys(values).length > 0,
+    };
+  }, [model]);
+}
+
+/** How long a kernel may take to answer, and how often it is asked: death shows in two seconds. */
+const PATIENCE = 1500;
+const BEAT = 500;
+/** A person who has done nothing for so long is away; pings would keep the kernel from its rest. */
+const AWAY = 10 * 60_000;
+const SIGNS = ["pointermove", "pointerdown", "wheel", "keydown", "focus"] as const;
+
+export interface Pulse {
+  /** Whether the kernel answers; believed until it has had its time. */
+  alive: boolean;
+  /** Whether anything was ever heard from it. */
+  heard: boolean;
+}
+
+/** The kernel's pulse. Felt only while the widget can be seen and somebody is there. */
 export function useKernel<T extends Traits>(
   model: AnyModel<T>,
   root: RefObject<HTMLElement>,
-): boolean {
+): Pulse {
   const [alive, setAlive] = useState(true);
+  const [heard, setHeard] = useState(false);
   useEffect(() => {
     let id = 0;
     let waiting: number | null = null; // since when
     let seen = true;
+    let active = performance.now(); // when somebody last did something
     const page = root.current?.ownerDocument;
-    const heard = (message: { kind?: string }) => {
-      if (message?.kind !== "pong") return;
+    const view = page?.defaultView;
+    const hear = () => {
       waiting = null;
       setAlive(true);
+      setHeard(true);
     };
     const beat = () => {
-      if (!seen || page?.visibilityState === "hidden") {
+      const now = performance.now();
+      if (!seen || page?.visibilityState === "hidden" || now - active > AWAY) {
         waiting = null; // silence while nobody looked means nothing
         return;
       }
-      const now = performance.now();
       if (waiting !== null && now - waiting >= PATIENCE - 50) setAlive(false);
       waiting ??= now;
       id += 1;
@@ -91,20 +132,30 @@ export function useKernel<T extends Traits>(
         // The connection is gone: the missing answer says so in a moment.
       }
     };
+    const stir = () => {
+      const away = performance.now() - active > AWAY;
+      active = performance.now();
+      if (away) beat();
+    };
     const watch = new IntersectionObserver((entries) => {
       seen = entries.at(-1)?.isIntersecting ?? true;
     });
     if (root.current) watch.observe(root.current);
-    model.on("msg:custom", heard);
+    for (const sign of SIGNS) view?.addEventListener(sign, stir, { capture: true, passive: true });
+    // Tokens and a new status prove as much as the answer to a ping.
+    model.on("msg:custom", hear);
+    model.on("change:status", hear);
     beat();
     const timer = setInterval(beat, BEAT);
     return () => {
       clearInterval(timer);
       watch.disconnect();
-      model.off("msg:custom", heard);
+      for (const sign of SIGNS) view?.removeEventListener(sign, stir, { capture: true });
+      model.off("msg:custom", hear);
+      model.off("change:status", hear);
     };
   }, [model, root]);
-  return alive;
+  return { alive, heard };
 }
 
 /** The host's colours as they are now; redrawn when the host changes its theme. */

@@ -1,5 +1,6 @@
 /** The texts side by side, as they are written, with the place marked where they part. */
 
+import { useMemo } from "preact/hooks";
 import { fork, moved, number, segments } from "../text";
 import type { Arm } from "../wire";
 
@@ -15,45 +16,67 @@ interface Props {
 }
 
 export function Panes({ prompt, arms, before, writing, old }: Props) {
-  const [base] = arms;
+  const [base, steered] = arms;
   return (
     <div class={`sae-panes ${old ? "sae-old" : ""}`} aria-busy={writing}>
-      {arms.map((arm, i) => {
-        const first = base && i > 0 ? base : (arms[1] ?? arm);
-        const at = fork(first.tokens, arm.tokens);
-        const marks = base && i > 0 ? moved(base.tokens, arm.tokens) : [];
-        const tail = before[i]?.tokens.slice(arm.tokens.length) ?? [];
-        return (
-          <div class="sae-pane" key={arm.name}>
-            <div class="sae-between sae-tiny sae-soft">
-              <span>{i === 0 ? "unsteered" : arm.name}</span>
-              <span
-                class="sae-number sae-mono"
-                title="Surprise: the mean of −log p of the tokens written, under what wrote them"
-              >
-                {i > 0 && at === null && !writing && arm.tokens.length > 0
-                  ? "the same text · "
-                  : ""}
-                {arm.nll === null ? "" : `${number(arm.nll)} nats/token`}
-              </span>
-            </div>
-            <p>
-              <span class="sae-soft">{prompt}</span>
-              {segments(arm.tokens, marks, at).map((segment, j) => (
-                <span
-                  key={`${j} ${segment.moved}`}
-                  class={`${segment.moved ? "sae-moved" : ""} ${segment.fork ? "sae-fork" : ""}`}
-                  title={segment.fork ? "Here the texts part" : undefined}
-                >
-                  {segment.text}
-                </span>
-              ))}
-              {writing && !old && <span class="sae-caret" />}
-              {tail.length > 0 && <span class="sae-tail">{tail.join("")}</span>}
-            </p>
-          </div>
-        );
-      })}
+      {arms.map((arm, i) => (
+        <Pane
+          key={arm.name}
+          prompt={prompt}
+          arm={arm}
+          other={(i > 0 ? base : steered) ?? arm}
+          steered={i > 0}
+          tail={before[i]?.tokens.slice(arm.tokens.length) ?? []}
+          writing={writing}
+          old={old}
+        />
+      ))}
+    </div>
+  );
+}
+
+interface PaneProps {
+  prompt: string;
+  arm: Arm;
+  other: Arm;
+  steered: boolean;
+  tail: readonly string[];
+  writing: boolean;
+  old: boolean;
+}
+
+function Pane({ prompt, arm, other, steered, tail, writing, old }: PaneProps) {
+  const at = useMemo(() => fork(other.tokens, arm.tokens), [other.tokens, arm.tokens]);
+  const stretches = useMemo(
+    () => segments(arm.tokens, steered ? moved(other.tokens, arm.tokens) : [], at),
+    [other.tokens, arm.tokens, steered, at],
+  );
+  return (
+    <div class="sae-pane">
+      <div class="sae-between sae-tiny sae-soft">
+        <span>{steered ? arm.name : "unsteered"}</span>
+        <span
+          class="sae-number sae-mono"
+          title="Surprise: the mean of −log p of the tokens written, under what wrote them"
+        >
+          {steered && at === null && !writing && arm.tokens.length > 0 ? "the same text · " : ""}
+          {writing && arm.nll === null ? "" : `${number(arm.nll)} nats/token`}
+        </span>
+      </div>
+      <p>
+        <span class="sae-soft">{prompt}</span>
+        {stretches.map((segment, i) => (
+          <span
+            key={`${i} ${segment.moved}`}
+            class={`${segment.moved ? "sae-moved" : ""} ${segment.fork ? "sae-fork" : ""}`}
+            title={segment.fork ? "Here the texts part" : undefined}
+          >
+            {segment.text}
+          </span>
+        ))}
+        {writing && !old && <span class="sae-caret" />}
+        {tail.length > 0 && <span class="sae-tail">{tail.join("")}</span>}
+      </p>
     </div>
   );
 }

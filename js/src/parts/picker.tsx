@@ -1,7 +1,7 @@
 /** Find a feature by its number or name, and add it. */
 
 import type { RefObject } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { search } from "../edits";
 import { percent } from "../text";
 import type { Sae, SteeringFeature } from "../wire";
@@ -10,21 +10,27 @@ import { PlaceboBadge } from "./sae";
 interface Props {
   features: readonly SteeringFeature[];
   saes: readonly Sae[];
+  /** The SAE of which a number is a feature. */
+  chosen: string;
   input: RefObject<HTMLInputElement>;
   onAdd: (feature: SteeringFeature) => void;
 }
 
 const SHOWN = 40;
 
-export function FeaturePicker({ features, saes, input, onAdd }: Props) {
+export function FeaturePicker({ features, saes, chosen, input, onAdd }: Props) {
   const [query, setQuery] = useState("");
   const [open, setOpen] = useState(false);
   const [at, setAt] = useState(0);
   const id = useMemo(() => `sae-${Math.random().toString(36).slice(2)}`, []);
   const found = useMemo(
-    () => (open ? search(query, features, saes, SHOWN) : []),
-    [query, open, features, saes],
+    () => (open ? search(query, features, saes, chosen, SHOWN) : []),
+    [query, open, features, saes, chosen],
   );
+  const list = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    list.current?.children[at]?.scrollIntoView({ block: "nearest" });
+  }, [open, at, query]);
   const close = () => {
     setOpen(false);
     setQuery("");
@@ -37,8 +43,10 @@ export function FeaturePicker({ features, saes, input, onAdd }: Props) {
   };
   const press = (event: KeyboardEvent) => {
     if (event.key === "Enter") add(found[at]);
-    else if (event.key === "Escape") close();
-    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    else if (event.key === "Escape" && open) {
+      event.stopPropagation(); // it closes the list, and no more
+      close();
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       setOpen(true);
       setAt((i) =>
         Math.max(0, Math.min(found.length - 1, i + (event.key === "ArrowDown" ? 1 : -1))),
@@ -71,7 +79,14 @@ export function FeaturePicker({ features, saes, input, onAdd }: Props) {
       />
       {open && (
         // A pointer pressed on the list must not take the focus, or the list closes under it.
-        <div class="sae-list" id={id} role="listbox" onPointerDown={(e) => e.preventDefault()}>
+        <div
+          ref={list}
+          class="sae-list"
+          id={id}
+          role="listbox"
+          aria-label="features"
+          onPointerDown={(e) => e.preventDefault()}
+        >
           {found.map((feature, i) => {
             const sae = saes.find((each) => each.name === feature.sae);
             return (
@@ -82,9 +97,6 @@ export function FeaturePicker({ features, saes, input, onAdd }: Props) {
                 role="option"
                 aria-selected={i === at}
                 class="sae-option"
-                ref={(element) => {
-                  if (i === at) element?.scrollIntoView({ block: "nearest" });
-                }}
                 onPointerMove={() => setAt(i)}
                 onClick={() => add(feature)}
               >

@@ -1,7 +1,7 @@
 /** The score: tokens run to the right, features are the rows. Pointer, keys, and a spoken grid. */
 
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { drawScore } from "../draw/score";
+import { drawScore, type Score } from "../draw/score";
 import {
   full,
   LONGEST_SPECIAL,
@@ -23,13 +23,7 @@ export interface Cell {
   column: number | null;
 }
 
-interface Props {
-  view: View;
-  cells: Cells;
-  order: number[];
-  largest: number | null;
-  selected: number | null;
-  token: number | null;
+interface Props extends Omit<Score, "hover" | "focus"> {
   old: boolean;
   onHover: (cell: Cell | null) => void;
   onPick: (cell: Cell) => void;
@@ -144,17 +138,20 @@ export function ScoreView(props: Props) {
     setHover(null);
     onHover(null);
   };
+  // The first click may sort the rows anew: a double click means the row that it began on.
+  const aimed = useRef<Cell | null>(null);
   const pick = (event: MouseEvent) => {
+    if (event.detail > 1) return;
     const place = under(event);
+    aimed.current = place && cellAt(place);
     if (!place) return;
     if (place.row !== null) setActive({ row: place.row, column: place.column ?? active.column });
     setKeyed(false);
     onPick(cellAt(place));
   };
-  const twice = (event: MouseEvent) => {
-    const place = under(event);
-    const index = place && cellAt(place).index;
-    if (index !== null && index !== undefined) onSteer(index);
+  const twice = () => {
+    const index = aimed.current?.index ?? null;
+    if (index !== null) onSteer(index);
   };
 
   const press = (event: KeyboardEvent) => {

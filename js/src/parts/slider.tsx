@@ -1,12 +1,14 @@
 /** A slider that is dragged by its whole height, and nudged with the arrow keys. */
 
-import { useRef } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { strength } from "../text";
 
 interface Props {
   value: number;
   min: number;
   max: number;
+  /** What an arrow key adds; with Shift ten times as much. */
+  step: number;
   /** Where nothing changes; null where there is no such value. */
   zero: number | null;
   /** The recommended value. */
@@ -19,13 +21,15 @@ interface Props {
   onRemove: () => void;
 }
 
-const NUDGE = 0.01;
-const SHOVE = 0.1;
 /** Within so many pixels of zero or the recommended value, a drag catches on it. */
 const CATCH = 4;
 
 export function Slider(props: Props) {
-  const { value, min, max, zero, mark, label, unit, disabled, onInput, onReset, onRemove } = props;
+  const { value, step, zero, mark, label, unit, disabled, onInput, onReset, onRemove } = props;
+  // The ends follow a value that lies beyond them, but not while it is dragged.
+  const [held, setHeld] = useState<[number, number] | null>(null);
+  const [min, max] = held ?? [props.min, props.max];
+  const round = (x: number) => rounded(x, step);
   const track = useRef<HTMLDivElement>(null);
   const share = (x: number) => Math.min(1, Math.max(0, (x - min) / (max - min || 1)));
   const percent = (x: number) => `${100 * share(x)}%`;
@@ -44,16 +48,16 @@ export function Slider(props: Props) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Delete" || event.key === "Backspace") {
       event.preventDefault();
-      onRemove();
+      if (!event.repeat) onRemove();
       return;
     }
     if (disabled) return;
-    const step = event.shiftKey ? SHOVE : NUDGE;
+    const by = event.shiftKey ? 10 * step : step;
     const moves: Record<string, () => void> = {
-      ArrowRight: () => onInput(round(value + step)),
-      ArrowUp: () => onInput(round(value + step)),
-      ArrowLeft: () => onInput(round(value - step)),
-      ArrowDown: () => onInput(round(value - step)),
+      ArrowRight: () => onInput(round(value + by)),
+      ArrowUp: () => onInput(round(value + by)),
+      ArrowLeft: () => onInput(round(value - by)),
+      ArrowDown: () => onInput(round(value - by)),
       Home: () => onInput(round(min)),
       End: () => onInput(round(max)),
       r: onReset,
@@ -80,16 +84,18 @@ export function Slider(props: Props) {
       title={
         disabled
           ? "An ablated feature has no strength"
-          : "Drag; arrows nudge by 0.01, with Shift by 0.1; double-click or R resets; Delete removes"
+          : `Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`
       }
       onPointerDown={(event) => {
         if (event.button !== 0) return;
         event.currentTarget.setPointerCapture(event.pointerId);
+        setHeld([min, max]);
         drag(event);
       }}
       onPointerMove={(event) => {
         if (event.currentTarget.hasPointerCapture(event.pointerId)) drag(event);
       }}
+      onLostPointerCapture={() => setHeld(null)}
       onDblClick={() => !disabled && onReset()}
       onKeyDown={press}
     >
@@ -120,5 +126,9 @@ export function Slider(props: Props) {
   );
 }
 
-/** Strengths are hundredths, or thousandths where someone typed them. */
-const round = (value: number): number => Math.round(value * 100) / 100;
+/** The nearest multiple of `step`, a power of ten, without the dust of binary fractions. */
+function rounded(value: number, step: number): number {
+  return Number(
+    (Math.round(value / step) * step).toFixed(Math.max(0, -Math.floor(Math.log10(step)))),
+  );
+}

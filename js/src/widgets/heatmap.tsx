@@ -1,11 +1,10 @@
 /** The heatmap widget: which features fire on which tokens of a text. */
 
-import type { AnyModel, RenderProps } from "@anywidget/types";
-import { render as mount } from "preact";
+import type { AnyModel } from "@anywidget/types";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { arrange } from "../layout";
 import { FeatureCard } from "../parts/card";
-import { Frame, SILENT, Spoken, Trouble, useHost } from "../parts/frame";
+import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, useDraft, useElapsed, useTrait } from "../parts/host";
 import { SaePicker } from "../parts/sae";
 import { type Cell, ScoreView } from "../parts/score";
@@ -29,7 +28,7 @@ const EXAMPLE = "The captain opened the door and smiled.";
 const EMPTY = new DataView(new ArrayBuffer(0));
 
 function Heatmap({ model }: { model: Model }) {
-  const { alive } = useHost();
+  const { alive, heard, why } = useHost();
   const view = useView(model);
   const status = useTrait(model, "status");
   const request = useTrait(model, "request");
@@ -38,7 +37,7 @@ function Heatmap({ model }: { model: Model }) {
   const [draft, setDraft, sendDraft] = useDraft(text);
 
   const sent = (request.id ?? 0) > status.id;
-  const working = alive && (sent || status.state === "working");
+  const working = alive && heard && (sent || status.state === "working");
   const since = useMemo(() => (working ? performance.now() : null), [working, request]);
   const elapsed = useElapsed(since);
 
@@ -64,6 +63,8 @@ function Heatmap({ model }: { model: Model }) {
   const changed = view !== null && (draft !== view.text || sae !== view.sae);
   const stale = changed && !working;
   const tokens = view?.tokens.length ?? 0;
+  // An empty text is read too: of the special token in front of it there is nothing to see.
+  const empty = tokens <= (view?.special.length ?? 0);
   return (
     <>
       <form
@@ -85,13 +86,13 @@ function Heatmap({ model }: { model: Model }) {
           type="submit"
           class="sae-primary"
           disabled={!alive}
-          title={alive ? "Read the text (Enter)" : SILENT}
+          title={why ?? "Read the text (Enter)"}
         >
           Read
         </button>
       </form>
       <Trouble status={status} />
-      {view && tokens > 0 ? (
+      {view && !empty ? (
         <Body
           model={model}
           view={view}
@@ -130,7 +131,7 @@ function Heatmap({ model }: { model: Model }) {
               : ""
             : status.state === "error"
               ? ""
-              : view
+              : view && !empty
                 ? `${count(tokens, "token")}, ${count(view.active, "feature")} fire`
                 : ""
         }
@@ -181,7 +182,8 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
 
   const steer = (feature: number) => {
     if (!steerable || !alive) return;
-    save(model, { selected: feature, steer: { id: 1 + (model.get("steer").id ?? 0), feature } });
+    const id = 1 + (model.get("steer").id ?? 0);
+    save(model, { selected: feature, steer: { id, feature, sae: view.sae } });
   };
   const pick = ({ index, column }: Cell) => {
     const feature = index === null ? undefined : view.features[index]?.feature;
@@ -271,6 +273,7 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
           ) : (
             <FeatureCard
               feature={selected}
+              sae={view.sae}
               row={row}
               card={card}
               mark={mark}
@@ -331,14 +334,4 @@ function useView(model: Model): View | null {
   return view.tokens ? (view as View) : null;
 }
 
-function render({ model, el }: RenderProps<HeatmapTraits>) {
-  mount(
-    <Frame model={model} name="heatmap" label="Feature heatmap">
-      <Heatmap model={model} />
-    </Frame>,
-    el,
-  );
-  return () => mount(null, el);
-}
-
-export default { render };
+export default widget<HeatmapTraits>("heatmap", "Feature heatmap", Heatmap);

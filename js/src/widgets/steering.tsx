@@ -1,58 +1,79 @@
 /** The steering widget: turn features up and down, and watch what the model then writes. */
 
-import type { AnyModel, RenderProps } from "@anywidget/types";
-import { render as mount } from "preact";
+import type { AnyModel } from "@anywidget/types";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { newEdit } from "../edits";
+import { newEdit, sameEdits } from "../edits";
+import { Box } from "../parts/box";
 import { EditRow } from "../parts/edit";
-import { Frame, SILENT, Spoken, Trouble, useHost } from "../parts/frame";
-import { assign, save, throttle, useDraft, useElapsed, useTrait } from "../parts/host";
+import { Spoken, Trouble, useHost, widget } from "../parts/frame";
+import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../parts/host";
 import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
 import { TextBox } from "../parts/textbox";
-import { count, number, seconds } from "../text";
-import type { Arm, Edit, Run, SteeringFeature, SteeringTraits, TokensMessage } from "../wire";
+import { count, number, parseNumber, seconds } from "../text";
+import type {
+  Arm,
+  Edit,
+  Run,
+  RunRequest,
+  SteeringFeature,
+  SteeringTraits,
+  TokensMessage,
+} from "../wire";
 import "./steering.css";
 
 type Model = AnyModel<SteeringTraits>;
+/** What a run depends on, beside its prompt. */
+type Settings = Pick<RunRequest, "length" | "temperature" | "seed" | "edits">;
 
 /** While something is dragged, a run is asked for so often at most; in milliseconds. */
 const PACE = 80;
 /** A prompt is run by itself when typing has paused for so long. */
 const PAUSE = 700;
 const EXAMPLE = "The captain opened the";
+/** The traits that change faster than they are sent. */
+const CHANGED = ["edits", "live", "length", "temperature", "seed"] as const;
 
 function Steering({ model }: { model: Model }) {
-  const { alive } = useHost();
+  const { alive, heard, why } = useHost();
   const status = useTrait(model, "status");
   const request = useTrait(model, "request");
   const prompt = useTrait(model, "prompt");
-  const edits = useTrait(model, "edits");
-  const live = useTrait(model, "live");
+  const pending = usePending(model);
+  for (const name of CHANGED) useTrait(model, name);
+  const edits = pending.get("edits");
+  const live = pending.get("live");
+  const settings: Settings = {
+    length: pending.get("length"),
+    temperature: pending.get("temperature"),
+    seed: pending.get("seed"),
+    edits,
+  };
   const saes = useTrait(model, "saes");
   const features = useTrait(model, "features");
   const selected = useTrait(model, "selected");
+  const chosen = useTrait(model, "sae");
   const written = useTrait(model, "run");
   const stream = useStream(model);
   const picker = useRef<HTMLInputElement>(null);
   const [draft, setDraft, sendDraft] = useDraft(prompt);
 
   const current = Math.max(request.id ?? 0, status.id);
-  const working = alive && ((request.id ?? 0) > status.id || status.state === "working");
+  const working = alive && heard && ((request.id ?? 0) > status.id || status.state === "working");
   const since = useMemo(() => (working ? performance.now() : null), [working, current]);
   const elapsed = useElapsed(since);
 
-  const ask = (changes: Partial<SteeringTraits> = {}) => {
-    assign(model, changes);
+  const ask = (prompt = model.get("prompt")) => {
     const id = 1 + Math.max(model.get("request").id ?? 0, model.get("status").id);
-    save(model, {
+    pending.send({
+      prompt,
       request: {
         id,
-        prompt: model.get("prompt"),
-        length: model.get("length"),
-        temperature: model.get("temperature"),
-        seed: model.get("seed"),
-        edits: model.get("edits"),
+        prompt,
+        length: pending.get("length"),
+        temperature: pending.get("temperature"),
+        seed: pending.get("seed"),
+        edits: pending.get("edits"),
       },
     });
   };
@@ -60,14 +81,15 @@ function Steering({ model }: { model: Model }) {
     () =>
       throttle((again: boolean) => {
         if (again) ask();
-        else model.save_changes();
+        else pending.send();
       }, PACE),
-    [model],
+    [pending],
   );
   const timer = useRef<ReturnType<typeof setTimeout>>();
   useEffect(
     () => () => {
       pace.cancel();
+      if (pending.any()) pending.send();
       clearTimeout(timer.current);
     },
     [pace],
@@ -75,17 +97,17 @@ function Steering({ model }: { model: Model }) {
 
   /** Something that the model's text depends on has changed. */
   const change = (values: Partial<SteeringTraits>) => {
-    assign(model, values);
-    const again = model.get("live") && model.get("prompt") !== "";
+    pending.put(values);
+    const again = pending.get("live") && model.get("prompt") !== "";
     if (again && !alive) missed.current = true;
     pace.call(again && alive);
   };
   const run = (text = draft) => {
     clearTimeout(timer.current);
-    pace.cancel();
     if (!alive || text === "") return;
+    pace.cancel();
     sendDraft(text);
-    ask({ prompt: text });
+    ask(text);
   };
   // What was changed while the kernel was silent is run when it answers again.
   const missed = useRef(false);
@@ -104,6 +126,19 @@ function Steering({ model }: { model: Model }) {
     change({
       edits: edits.flatMap((each, i) => (i !== at ? [each] : edit === null ? [] : [edit])),
     });
+  // What had the focus goes with its row: it is handed on, or the next key would be the notebook's.
+  const frame = useRef<HTMLDivElement>(null);
+  const removed = useRef<number | null>(null);
+  useEffect(() => {
+    if (removed.current === null) return;
+    const names = frame.current?.querySelectorAll<HTMLElement>(".sae-name");
+    (names?.[removed.current] ?? picker.current)?.focus();
+    removed.current = null;
+  }, [edits]);
+  const remove = (at: number) => {
+    removed.current = at;
+    setEdit(at, null);
+  };
   const history = useHistory(edits, (next) => change({ edits: next }));
 
   const press = (event: KeyboardEvent) => {
@@ -118,18 +153,30 @@ function Steering({ model }: { model: Model }) {
     event.preventDefault();
   };
 
-  const streamed = request.id === stream.id ? (request.prompt ?? prompt) : prompt;
-  const shown = useShown(written, stream, working, current, streamed);
+  const streamed = request.id === stream.id && request.edits ? (request as RunRequest) : null;
+  const shown = useShown(written, stream, working, current, streamed, prompt);
   const sae = (name: string | null | undefined) =>
     saes.find((each) => each.name === name) ?? saes[0];
   const find = (edit: Edit): SteeringFeature | undefined =>
     features.find(
       (each) => each.feature === edit.feature && each.sae === (edit.sae ?? saes[0]?.name),
     );
-  const unsent = draft !== (shown?.prompt ?? "") && !working;
+  const settled = !working && !(live && pending.any());
+  const unsent = settled && draft !== (shown?.prompt ?? "");
+  const stale = settled && !unsent && shown?.request != null && differs(shown.request, settings);
+  const notes = [
+    status.state !== "stopped"
+      ? ""
+      : shown?.old
+        ? "stopped before the first token"
+        : `stopped after ${count(shown?.arms[0]?.tokens.length ?? 0, "token")}`,
+    unsent ? "of the prompt before" : stale ? "of the settings before" : "",
+  ];
+  const advice = unsent ? "Enter runs the new one" : "Run writes anew";
+  if ((unsent || stale) && alive && draft !== "") notes.push(advice);
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: keys of the controls inside
-    <div onKeyDown={press}>
+    <div ref={frame} onKeyDown={press}>
       <form
         class="sae-bar"
         onSubmit={(event) => {
@@ -145,7 +192,7 @@ function Steering({ model }: { model: Model }) {
           onInput={typed}
           onEnter={run}
         />
-        <Settings model={model} onChange={change} />
+        <SettingBoxes value={settings} onChange={change} />
         <span class="sae-buttons">
           <button
             type="button"
@@ -170,7 +217,7 @@ function Steering({ model }: { model: Model }) {
           <button
             type="button"
             disabled={!alive || !working}
-            title={alive ? "Stop writing (Escape)" : SILENT}
+            title={why ?? "Stop writing (Escape)"}
             onClick={stop}
           >
             Stop
@@ -179,7 +226,7 @@ function Steering({ model }: { model: Model }) {
             type="submit"
             class="sae-primary"
             disabled={!alive || draft === ""}
-            title={alive ? "Write both texts (Enter in the prompt)" : SILENT}
+            title={why ?? "Write both texts (Enter in the prompt)"}
           >
             Run
           </button>
@@ -192,18 +239,26 @@ function Steering({ model }: { model: Model }) {
           edit={edit}
           feature={find(edit)}
           sae={edit.vector ? undefined : sae(edit.sae)}
-          selected={selected !== null && edit.feature === selected}
+          selected={
+            selected !== null && edit.feature === selected && sae(edit.sae)?.name === chosen
+          }
           onChange={(next) => setEdit(i, next)}
-          onSelect={() => edit.feature !== undefined && save(model, { selected: edit.feature })}
-          onRemove={() => setEdit(i, null)}
+          onSelect={() => {
+            const name = sae(edit.sae)?.name;
+            if (edit.feature === undefined || !name) return;
+            const id = 1 + (model.get("pick").id ?? 0);
+            save(model, { pick: { id, sae: name, feature: edit.feature } });
+          }}
+          onRemove={() => remove(i)}
         />
       ))}
       <div class="sae-bar sae-adding">
         <FeaturePicker
           features={features}
           saes={saes}
+          chosen={chosen}
           input={picker}
-          onAdd={(feature) => change({ edits: [...edits, newEdit(feature)] })}
+          onAdd={(feature) => change({ edits: [...edits, newEdit(feature, sae(feature.sae))] })}
         />
         <label class="sae-field" title="Write again while something is dragged or changed">
           <input
@@ -220,7 +275,7 @@ function Steering({ model }: { model: Model }) {
           arms={shown.arms}
           before={shown.before}
           writing={working}
-          old={shown.old || unsent || status.state === "error"}
+          old={shown.old || unsent || stale || status.state === "error"}
         />
       ) : working ? (
         <p class="sae-empty">writing … {seconds(elapsed)}</p>
@@ -239,16 +294,14 @@ function Steering({ model }: { model: Model }) {
       )}
       {shown && (
         <Receipt
-          run={shown.old || working || status.state !== "done" ? null : (written as Run)}
+          run={
+            shown.old || unsent || stale || working || status.state !== "done"
+              ? null
+              : (written as Run)
+          }
           edits={edits}
           message={
-            working
-              ? `writing … ${seconds(elapsed)}`
-              : status.state === "stopped"
-                ? `stopped after ${count(shown.arms[0]?.tokens.length ?? 0, "token")}`
-                : unsent
-                  ? "of the prompt before; Enter runs the new one"
-                  : ""
+            working ? `writing … ${seconds(elapsed)}` : notes.filter((note) => note).join("; ")
           }
         />
       )}
@@ -257,15 +310,22 @@ function Steering({ model }: { model: Model }) {
   );
 }
 
-interface SettingsProps {
-  model: Model;
-  onChange: (values: Partial<SteeringTraits>) => void;
+/** Whether a run of `request` is not what the present settings would write. */
+function differs(request: RunRequest, now: Settings): boolean {
+  return (
+    request.length !== now.length ||
+    request.temperature !== now.temperature ||
+    request.seed !== now.seed ||
+    !sameEdits(request.edits, now.edits)
+  );
 }
 
-function Settings({ model, onChange }: SettingsProps) {
-  const length = useTrait(model, "length");
-  const temperature = useTrait(model, "temperature");
-  const seed = useTrait(model, "seed");
+interface SettingBoxesProps {
+  value: Settings;
+  onChange: (values: Partial<Settings>) => void;
+}
+
+function SettingBoxes({ value: { length, temperature, seed }, onChange }: SettingBoxesProps) {
   return (
     <span class="sae-settings">
       <NumberBox
@@ -310,21 +370,18 @@ interface NumberBoxProps {
 
 function NumberBox({ value, min, max, step, label, onChange }: NumberBoxProps) {
   return (
-    <input
-      class="sae-box sae-mono"
+    <Box
       type="number"
-      value={value}
+      text={String(value)}
       min={min}
       max={max}
       step={step === 1 ? 1 : "any"}
       size={4}
       aria-label={label}
       title={label}
-      onChange={(event) => {
-        const box = event.currentTarget;
-        const typed = step === 1 ? Math.round(box.valueAsNumber) : box.valueAsNumber;
-        const next = Number.isFinite(typed) ? Math.min(max, Math.max(min, typed)) : value;
-        box.value = String(next);
+      read={parseNumber}
+      onTake={(typed) => {
+        const next = Math.min(max, Math.max(min, step === 1 ? Math.round(typed) : typed));
         if (next !== value) onChange(next);
       }}
     />
@@ -416,6 +473,8 @@ function useStream(model: Model): Stream {
 
 interface Shown {
   prompt: string;
+  /** What was asked for, where it is known. */
+  request: RunRequest | null;
   arms: Arm[];
   before: Arm[];
   old: boolean;
@@ -427,15 +486,21 @@ function useShown(
   stream: Stream,
   working: boolean,
   current: number,
-  /** The prompt of the stream. */
-  prompt: string,
+  /** The request of the stream; null where Python started it. */
+  request: RunRequest | null,
+  present: string,
 ): Shown | null {
   const last = useRef<Shown | null>(null);
   const before = useRef<Shown | null>(null);
   const done = written.arms ? (written as Run) : null;
+  const prompt = request?.prompt ?? present;
   const now = useMemo((): Shown | null => {
     if (done && done.id >= stream.id && (done.id >= current || !working)) {
-      return { prompt: done.request.prompt, arms: done.arms, before: [], old: false };
+      const { request, arms } = done;
+      const nothing = done.ended === "stopped" && arms.every(({ tokens }) => tokens.length === 0);
+      if (nothing && last.current) return { ...last.current, before: [], old: true };
+      // Of a run that was stopped or failed before it wrote, there is only the one before it.
+      return { prompt: request.prompt, request, arms, before: [], old: done.id < current };
     }
     if (stream.id >= current && stream.id > (done?.id ?? 0)) {
       const arms = stream.arms.map((tokens, i) => ({
@@ -445,10 +510,10 @@ function useShown(
       }));
       // Old words after a new prompt would be read as its own.
       const stood = working && before.current?.prompt === prompt ? before.current.arms : [];
-      return { prompt, arms, before: stood, old: false };
+      return { prompt, request, arms, before: stood, old: false };
     }
     return last.current && { ...last.current, before: [], old: working };
-  }, [done, stream, working, current, prompt]);
+  }, [done, stream, working, current, request, prompt]);
   if (now) {
     if (now.before.length === 0 && (done?.id ?? 0) >= stream.id) before.current = now;
     last.current = now;
@@ -463,24 +528,22 @@ function useHistory(edits: Edit[], restore: (edits: Edit[]) => void) {
     future: [] as Edit[][],
     now: edits,
     at: Number.NEGATIVE_INFINITY,
-    own: false,
   });
   const so = state.current;
-  if (so.now !== edits) {
+  // By value: Jupyter puts an equal copy in the place of what was sent.
+  if (!sameEdits(so.now, edits)) {
     const time = performance.now();
-    if (!so.own) {
-      if (time - so.at > 600) so.past.push(so.now);
-      so.future = [];
-      so.at = time;
-    } else so.at = Number.NEGATIVE_INFINITY;
-    so.own = false;
-    so.now = edits;
+    if (time - so.at > 600) so.past.push(so.now);
+    so.future = [];
+    so.at = time;
   }
+  so.now = edits;
   const go = (from: Edit[][], to: Edit[][]) => {
     const next = from.pop();
     if (!next) return;
     to.push(so.now);
-    so.own = true;
+    so.now = next;
+    so.at = Number.NEGATIVE_INFINITY;
     restore(next);
   };
   return {
@@ -491,14 +554,4 @@ function useHistory(edits: Edit[], restore: (edits: Edit[]) => void) {
   };
 }
 
-function render({ model, el }: RenderProps<SteeringTraits>) {
-  mount(
-    <Frame model={model} name="steering" label="Steering">
-      <Steering model={model} />
-    </Frame>,
-    el,
-  );
-  return () => mount(null, el);
-}
-
-export default { render };
+export default widget<SteeringTraits>("steering", "Steering", Steering);
