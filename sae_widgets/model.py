@@ -45,9 +45,21 @@ HookFunction = Callable[[Tensor], Tensor | None]
 def load_model(source: Any, tokenizer: Any = None, device: str | torch.device | None = None) -> Any:
     """Make a TransformerBridge from a hub name, a local folder or a Hugging Face model object.
 
-    A model object needs its `tokenizer` beside it. The weights are held in float32.
+    A model object needs its `tokenizer` beside it, and keeps its device and dtype; what is loaded
+    is held in float32. A TransformerLens model comes back as it is, with `tokenizer` if it has
+    none.
     """
+    loaded = isinstance(source, Model | nn.Module)
+    if loaded and device is not None:
+        raise ValueError(
+            f"a model that is in memory stays where it is; call its .to({str(device)!r}) instead "
+            "of passing device="
+        )
     if isinstance(source, Model):
+        if source.tokenizer is None:
+            source.tokenizer = tokenizer
+        elif tokenizer is not None and tokenizer is not source.tokenizer:
+            raise ValueError("this model has a tokenizer already; pass the model alone")
         return source
     from transformer_lens.model_bridge import TransformerBridge  # takes seconds: only when needed
 
@@ -130,6 +142,12 @@ def context_length(model: Model) -> int:
 def vocabulary_size(model: Model) -> int:
     """How many logits the model gives."""
     return int(model.cfg.d_vocab)
+
+
+def token_count(model: Model) -> int:
+    """How many logits belong to a token: vocabularies are often padded to a round number."""
+    size = vocabulary_size(model)
+    return size if model.tokenizer is None else min(size, len(model.tokenizer))
 
 
 def end_of_text(model: Model) -> frozenset[int]:
@@ -249,7 +267,7 @@ def activations(
     with lock(model), torch.inference_mode():
         try:
             with attached(model, {hook: stop}):
-                Stream(model).advance(ids)
+                Reading(model).advance(ids)
         except StopForward:
             return seen[0]
     raise RuntimeError(silent_hook(hook))
@@ -267,7 +285,7 @@ def silent_hook(hook: str) -> str:
 # Forward passes
 
 
-class Stream:
+class Reading:
     """A text that the model reads piece by piece, keeping what it needs to go on.
 
     `advance` gives the logits after the newest token. With a key-value cache each token passes

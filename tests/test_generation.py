@@ -9,7 +9,7 @@ import tiny
 import torch
 
 import sae_widgets as sw
-from sae_widgets.model import Stream, activations, attached, lock
+from sae_widgets.model import Reading, activations, attached, lock
 from sae_widgets.steering import Arm, Run, generate
 from sae_widgets.steering.generation import Stop, _Chooser
 
@@ -26,9 +26,9 @@ def greedy_by_hand(model, ids, steps):
     """The likeliest token again and again, reading the whole text each time."""
     text = list(ids)
     for _ in range(steps):
-        stream = Stream(model, cache=False)
+        reading = Reading(model, cache=False)
         with torch.inference_mode():
-            token = int(stream.advance(torch.tensor([text]))[0].argmax())
+            token = int(reading.advance(torch.tensor([text]))[0].argmax())
         text.append(token)
         if token == 0:
             break
@@ -150,6 +150,21 @@ def test_an_arm_ends_at_the_end_of_text_and_the_run_when_all_have(model, sae):
     assert go(model, sae, end).stopped == "end"
 
 
+def test_what_is_fed_to_an_arm_that_has_ended_is_not_counted_as_edited(model, sae):
+    unembedding = model.original_model.lm_head.weight[0]
+    end = Arm("end", (sw.Add(tuple(unembedding.tolist()), 400.0, unit="norm"),))
+    run = go(model, sae, end, BASE)
+    assert run.tokens[0] == (0,)
+    assert len(run.tokens[1]) > 1
+    assert run.positions[0] == (len(run.ids) - 1, 0)
+
+
+def test_no_token_is_written_that_the_tokenizer_does_not_know(model, sae, monkeypatch):
+    monkeypatch.setattr(type(model.tokenizer), "__len__", lambda _: 7)
+    run = go(model, sae, BASE, temperature=5.0, max_new_tokens=12)
+    assert max(run.tokens[0]) < 7
+
+
 def test_a_run_ends_where_the_context_is_full(model, sae):
     run = go(model, sae, BASE, prompt=[0] + [30] * 43, max_new_tokens=9)
     assert len(run.tokens[0]) == 4
@@ -177,7 +192,7 @@ def test_a_run_is_stopped_between_tokens_and_keeps_what_it_wrote(model, sae):
     assert run.hook_calls == {"prefill": 1, "steps": 2}
     stopped = go(model, sae, BASE, check=lambda: (_ for _ in ()).throw(Stop))
     assert stopped.tokens == ((),)
-    assert stopped.nll(0) == 0
+    assert stopped.nll(0) is None
 
 
 def test_another_error_from_check_passes_through(model, sae):

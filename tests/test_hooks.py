@@ -287,6 +287,10 @@ def test_a_feature_needs_an_sae_and_a_vector_a_hook(model):
 def test_edits_that_contradict_each_other_are_refused(model, sae):
     with pytest.raises(ValueError, match=r"Set\(5, 1.0\) and Ablate\(5\) contradict each other"):
         change(model, sae, sw.Set(5, 1.0), sw.Ablate(5))
+    with pytest.raises(ValueError, match="contradict each other"):
+        change(model, sae, sw.Set(5, 1.0), sw.Ablate(5, sae=sae.name))
+    with pytest.raises(ValueError, match="contradict each other"):
+        change(model, sae, sw.Ablate([1.0] * 16), sw.Ablate([1.0] * 16, hook=sae.hook))
     allowed = [sw.Set(5, 1.0, where="prompt"), sw.Set(5, 2.0, where="generated"), sw.Add(5, 1.0)]
     change(model, sae, *allowed)
     change(model, sae, sw.Set(5, 1.0), sw.Ablate(5, on=False))

@@ -8,7 +8,7 @@ import torch
 
 from sae_widgets.model import (
     Model,
-    Stream,
+    Reading,
     activations,
     attached,
     check_hook,
@@ -45,11 +45,11 @@ def test_all_kinds_of_models_meet_the_protocol(any_model):
 def test_reading_on_with_a_cache_gives_the_logits_of_the_whole_text(any_model):
     expected = whole_logits(any_model, IDS)
     for cache in (True, False):
-        stream = Stream(any_model, cache=cache)
+        reading = Reading(any_model, cache=cache)
         with torch.inference_mode():
-            prompt = stream.advance(IDS[:, :3])
-            fourth = stream.advance(IDS[:, 3:4])
-            fifth = stream.advance(IDS[:, 4:])
+            prompt = reading.advance(IDS[:, :3])
+            fourth = reading.advance(IDS[:, 3:4])
+            fifth = reading.advance(IDS[:, 4:])
         for position, found in ((2, prompt), (3, fourth), (4, fifth)):
             torch.testing.assert_close(found, expected[:, position], atol=1e-4, rtol=1e-4)
 
@@ -105,11 +105,11 @@ def test_ids_and_cached_positions_of_any_pass_are_seen(any_model):
         seen.append((ids.tolist(), past))
 
     with watched(any_model, see):
-        stream = Stream(any_model)
+        reading = Reading(any_model)
         with torch.inference_mode():
-            stream.advance(IDS[:, :3])
-            stream.advance(IDS[:, 3:4])
-    if stream.rereads:
+            reading.advance(IDS[:, :3])
+            reading.advance(IDS[:, 3:4])
+    if reading.rereads:
         assert seen[-1] == (IDS[:, :4].tolist(), 0)
     else:
         assert seen[-1] == (IDS[:, 3:4].tolist(), 3)

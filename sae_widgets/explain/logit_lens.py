@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sae_widgets.model import Model, logits
+from sae_widgets.model import Model, logits, token_count
 from sae_widgets.sae import SAE
 from sae_widgets.tokens import special_ids
 
@@ -32,7 +32,7 @@ def logit_lens(model: Model, sae: SAE, features: Sequence[int], n: int = 8) -> l
         sae.check_feature(feature)
     with torch.inference_mode():
         moved = logits(model, sae.W_dec[list(features)], sae.hook)
-    moved = moved[:, : _real_tokens(model, moved.shape[1])]
+    moved = moved[:, : token_count(model)]
     marks = torch.zeros(moved.shape[1], dtype=torch.bool, device=moved.device)
     marks[[token for token in special_ids(model.tokenizer) if token < moved.shape[1]]] = True
     n = min(n, int((~marks).sum()))
@@ -46,8 +46,3 @@ def logit_lens(model: Model, sae: SAE, features: Sequence[int], n: int = 8) -> l
 
 def _pairs(top: Any) -> tuple[tuple[int, float], ...]:
     return tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-
-
-def _real_tokens(model: Model, size: int) -> int:
-    """Vocabularies are often padded to a round number with rows that are no token."""
-    return size if model.tokenizer is None else min(size, len(model.tokenizer))

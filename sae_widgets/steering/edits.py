@@ -94,32 +94,33 @@ class Edit:
 
 @no_type_check
 @dataclass(frozen=True, repr=False)
-class Add(Edit):
+class _Measured(Edit):
+    """An edit whose strength counts units."""
+
+    strength: float
+    unit: Unit = field(default="peak", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_strength(self)
+        _check_choice("unit", self.unit, UNITS)
+        if self.feature is None and self.unit == "peak":
+            raise ValueError(
+                "a vector has no peak; give its strength in unit='norm' (× the mean activation "
+                "norm) or unit='raw'"
+            )
+
+
+class Add(_Measured):
     """Push along the direction by `strength`; a negative one pushes away."""
 
-    strength: float
-    unit: Unit = field(default="peak", kw_only=True)
     op: ClassVar[str] = "add"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_strength(self)
-        _check_unit(self)
 
-
-@no_type_check
-@dataclass(frozen=True, repr=False)
-class Set(Edit):
+class Set(_Measured):
     """Make the feature's value `strength`, whatever it is."""
 
-    strength: float
-    unit: Unit = field(default="peak", kw_only=True)
     op: ClassVar[str] = "set"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_strength(self)
-        _check_unit(self)
 
 
 @no_type_check
@@ -174,6 +175,10 @@ def _target(target: Any) -> int | tuple[float, ...]:
     if hasattr(target, "tolist"):  # a tensor or an array; one number in it is a number
         target = target.tolist()
     if isinstance(target, Sequence) and not isinstance(target, str):
+        if any(isinstance(entry, Sequence) for entry in target):
+            raise ValueError(
+                "a vector to steer with has one axis, d_model; got one with more: pass a row of it"
+            )
         vector = tuple(float(entry) for entry in target)
         if not vector or not all(map(math.isfinite, vector)) or not any(vector):
             raise ValueError(
@@ -193,22 +198,13 @@ def _target(target: Any) -> int | tuple[float, ...]:
     return feature
 
 
-def _check_strength(edit: Add | Set | Scale) -> None:
+def _check_strength(edit: _Measured | Scale) -> None:
     if isinstance(edit.strength, bool) or not hasattr(edit.strength, "__float__"):
         raise TypeError(f"a strength is a number; got {edit.strength!r}")
     strength = float(edit.strength)
     if not math.isfinite(strength):
         raise ValueError(f"a strength must be finite; got {strength}")
     object.__setattr__(edit, "strength", strength)
-
-
-def _check_unit(edit: Add | Set) -> None:
-    _check_choice("unit", edit.unit, UNITS)
-    if edit.feature is None and edit.unit == "peak":
-        raise ValueError(
-            "a vector has no peak; give its strength in unit='norm' (× the mean activation norm) "
-            "or unit='raw'"
-        )
 
 
 def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sae_widgets.model import (
     Model,
-    Stream,
+    Reading,
     attached,
     check_tokens,
     context_length,
@@ -27,6 +27,7 @@ from sae_widgets.model import (
     identity,
     lock,
     silent_hook,
+    token_count,
 )
 from sae_widgets.sae import SAE
 from sae_widgets.steering.edits import AnyEdit, edit_from_json
@@ -101,10 +102,10 @@ class Run:
             raise ValueError(f"this run has no arm {arm!r}; it has {', '.join(names)}")
         return self.texts[names.index(arm)]
 
-    def nll(self, arm: int) -> float:
-        """Mean negative log-likelihood of what `arm` wrote, in nats a token."""
+    def nll(self, arm: int) -> float | None:
+        """Mean negative log-likelihood of what `arm` wrote, nats a token; None if it wrote none."""
         found = self.logprob[arm]
-        return -sum(found) / len(found) if found else 0.0
+        return -sum(found) / len(found) if found else None
 
     def to_json(self) -> dict[str, Any]:
         """The run as plain values; `Run.from_json` reads them back."""
@@ -173,9 +174,11 @@ def generate(
     open_rows = set(range(len(arms)))
     stopped: Stopped = "length" if max_new_tokens <= room else "context"
     passes = Passes(model)
+    passes.open = torch.ones(len(arms), dtype=torch.bool, device=device_of(model))
+    known = token_count(model)
     functions = {hook: change.during(passes, measure=True) for hook, change in changes.items()}
     with torch.inference_mode():
-        stream = Stream(model, cache=cache)
+        reading = Reading(model, cache=cache)
         text = new = torch.tensor([ids] * len(arms), device=device_of(model))
         for step in range(min(max_new_tokens, room)):
             try:
@@ -183,11 +186,12 @@ def generate(
             except Stop:
                 stopped = "stopped"
                 break
-            text = new if step == 0 or not stream.rereads else torch.cat([text, new], dim=1)
+            text = new if step == 0 or not reading.rereads else torch.cat([text, new], dim=1)
             past = len(ids) + step - text.shape[1] if step else 0
             passes.begin(text, past=past, prompt=len(ids), fresh=new.shape[1])
             with lock(model), attached(model, functions):
-                logits = stream.advance(new).float()
+                logits = reading.advance(new).float()
+            logits[:, known:] = -torch.inf
             for hook, change in changes.items():
                 if change.calls != step + 1:
                     raise RuntimeError(silent_hook(hook))
@@ -206,6 +210,7 @@ def generate(
                 logprob[row].append(row_logprob[row])
                 if row_tokens[row] in ends:
                     open_rows.discard(row)
+                    passes.open[row] = False
             on_step(told)
             if not open_rows:
                 stopped = "end"
@@ -264,6 +269,9 @@ def _check(
         )
     if not arms:
         raise ValueError("a run needs at least one arm; Arm('base') is the model as it is")
+    names = [arm.name for arm in arms]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the arms of a run need names of their own; got {names}")
     if max_new_tokens < 1:
         raise ValueError(f"a run writes at least one token; got max_new_tokens={max_new_tokens}")
     if not (math.isfinite(temperature) and temperature >= 0):

@@ -58,7 +58,7 @@ def compile_arms(model: Model, sae: SAEs, arms: Sequence[Sequence[AnyEdit]]) -> 
     changes: dict[str, Change] = {}
     with torch.no_grad():
         for row, edits in enumerate(arms):
-            _check_conflicts(edits)
+            _check_conflicts(edits, saes)
             for edit in edits:
                 if edit.on:
                     term = _term(edit, saes)
@@ -89,6 +89,7 @@ class Passes:
     def __init__(self, model: Model) -> None:
         self.count = 0
         self.fresh = 0
+        self.open: Tensor | None = None  # [row] those still writing; None: all
         self._special = torch.zeros(
             vocabulary_size(model), dtype=torch.bool, device=device_of(model)
         )
@@ -255,6 +256,8 @@ class Change:
                 fresh = slice(-passes.fresh, None)  # each position counts once
                 length = x[:, fresh].float().norm(dim=-1)
                 ratio = delta[:, fresh].norm(dim=-1) / length.clamp(min=1e-12)
+                if passes.open is not None:
+                    ratio = ratio * passes.open[:, None]
                 self._ratio += ratio.sum(1)
                 self._positions[:, min(1, passes.count - 1)] += (ratio > 0).sum(1)
             return (x + delta.to(x.dtype)).reshape(activation.shape)
@@ -324,12 +327,20 @@ def _term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
     )
 
 
+def _scope(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
+    """What gives the edit's target its meaning: a feature's SAE, a vector's hook point."""
+    return _hook_of(edit, saes) if edit.feature is None else _sae_of(edit, saes).name
+
+
+def _hook_of(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
+    """Where a vector acts."""
+    if edit.hook is None and not saes:
+        raise ValueError(f"{edit!r} does not say where to act; pass hook=, or an SAE")
+    return _sae_of(edit, saes).hook if edit.hook is None else edit.hook
+
+
 def _vector_term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
-    hook = edit.hook
-    if hook is None:
-        if not saes:
-            raise ValueError(f"{edit!r} does not say where to act; pass hook=, or an SAE")
-        hook = _sae_of(edit, saes).hook
+    hook = _hook_of(edit, saes)
     vector = torch.tensor(edit.vector)
     unit = F.normalize(vector, dim=0)
     size = 1.0
@@ -387,14 +398,14 @@ def _sae_of(edit: AnyEdit, saes: Mapping[str, SAE]) -> SAE:
     return saes[edit.sae]
 
 
-def _check_conflicts(edits: Sequence[AnyEdit]) -> None:
+def _check_conflicts(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> None:
     """Two edits that each say what a feature's value becomes cannot both be obeyed."""
     decided: list[AnyEdit] = []
     for edit in edits:
         if not edit.on or not isinstance(edit, Set | Scale | Ablate):
             continue
         for other in decided:
-            same = (edit.target, edit.sae, edit.hook) == (other.target, other.sae, other.hook)
+            same = edit.target == other.target and _scope(edit, saes) == _scope(other, saes)
             if same and (edit.where == other.where or "all" in (edit.where, other.where)):
                 raise ValueError(
                     f"{other!r} and {edit!r} contradict each other; keep one, or let them act at "

@@ -47,15 +47,15 @@ PRESS = """async () => {
 
 STEP = """
 import time, statistics, torch
-from sae_widgets.model import Stream
+from sae_widgets.model import Reading
 def one():
-    stream = Stream(session.model)
+    reading = Reading(session.model)
     ids = torch.tensor([session._encode("Felix found").ids] * 2)
     with torch.inference_mode():
-        stream.advance(ids)
+        reading.advance(ids)
         start = time.perf_counter()
         for _ in range(16):
-            stream.advance(ids[:, -1:])
+            reading.advance(ids[:, -1:])
     return (time.perf_counter() - start) / 16
 print(statistics.median(one() for _ in range(5)))
 """
