@@ -109,10 +109,12 @@ def run_lab(notebook: Path, *, browser: bool) -> int:
         )
         command.append("--no-browser")
     typer.echo("Starting JupyterLab; stop it with Ctrl-C.")
-    try:
-        return subprocess.call(command)
-    except KeyboardInterrupt:
-        return 0
+    lab = subprocess.Popen(command)
+    while True:
+        try:
+            return lab.wait()
+        except KeyboardInterrupt:
+            continue  # it has heard Ctrl-C as well, and asks whether it is meant
 
 
 def has_browser() -> bool:

@@ -44,9 +44,21 @@ def test_demo_says_so_when_the_folder_cannot_be_made(run, tmp_path):
     assert "Name another folder" in result.output
 
 
+class Ended:
+    """A JupyterLab that Ctrl-C reached once while it ran, and that then ended by itself."""
+
+    interrupted = False
+
+    def wait(self) -> int:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return 0
+
+
 def test_demo_opens_jupyterlab_on_the_quickstart_of_the_folder(run, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(cli.subprocess, "call", lambda command: calls.append(command) or 0)
+    monkeypatch.setattr(cli.subprocess, "Popen", lambda command: calls.append(command) or Ended())
     monkeypatch.setattr(webbrowser, "get", lambda: object())
     assert run("demo", str(tmp_path)).exit_code == 0
     [command] = calls
@@ -58,7 +70,7 @@ def test_demo_prints_the_address_where_there_is_no_browser(run, tmp_path, monkey
         raise webbrowser.Error("could not locate runnable browser")
 
     calls = []
-    monkeypatch.setattr(cli.subprocess, "call", lambda command: calls.append(command) or 0)
+    monkeypatch.setattr(cli.subprocess, "Popen", lambda command: calls.append(command) or Ended())
     monkeypatch.setattr(webbrowser, "get", none)
     result = run("demo", str(tmp_path))
     assert "No browser was found" in result.output

@@ -205,10 +205,17 @@ def _activation(
         case "standard":
             return Relu()
         case "topk":
-            return TopK(int(config["k"]))
+            if not isinstance(config.get("k"), int):
+                raise ValueError(f"{folder / CONFIG} does not say how many features fire (k)")
+            return TopK(config["k"])
         case "jumprelu":
             if "threshold" not in tensors:
                 raise ValueError(f"{folder / WEIGHTS} lacks the tensor 'threshold' of a JumpReLU")
+            if tensors["threshold"].shape != tensors["b_enc"].shape:
+                raise ValueError(
+                    f"{folder / WEIGHTS}: threshold has shape {tuple(tensors['threshold'].shape)}; "
+                    f"one for each feature is {tuple(tensors['b_enc'].shape)}"
+                )
             return JumpReLU(tensors["threshold"])
         case other:
             raise ValueError(
