@@ -11,8 +11,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HISTOGRAM_BINS = 32
-
 
 @dataclass(frozen=True)
 class Stats:
@@ -129,26 +127,21 @@ class SAE(nn.Module):
         values: Tensor = self.activation(self._centred(x) @ self.W_enc + self.b_enc)
         return values
 
-    def encode_some(
-        self, x: Float[Tensor, "*batch d_model"], features: Sequence[int] | Int[Tensor, " n"]
-    ) -> Float[Tensor, "*batch n"]:
-        """The values of only these features: column by column what `encode` gives."""
-        return self.encoder(features)(x)
-
     def encoder(self, features: Sequence[int] | Int[Tensor, " n"]) -> Callable[[Tensor], Tensor]:
-        """A function that encodes only these features; it holds a copy of their weights.
+        """A function that encodes only these features, each as `encode` does.
 
+        It holds a copy of their weights, and takes activations of any dtype and device.
         Under TopK it has to encode them all: which survive depends on every one.
         """
         chosen = torch.as_tensor(features, dtype=torch.long, device=self.W_enc.device)
         if isinstance(self.activation, TopK):
-            return lambda x: self.encode(x)[..., chosen]
+            return lambda x: self.encode(x.to(self.W_enc))[..., chosen].to(x)
         W_enc, b_enc = self.W_enc[:, chosen], self.b_enc[chosen]
         activation = self.activation.some(chosen)
 
         def encode(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n"]:
-            values: Tensor = activation(self._centred(x) @ W_enc + b_enc)
-            return values
+            values: Tensor = activation(self._centred(x.to(W_enc)) @ W_enc + b_enc)
+            return values.to(x)
 
         return encode
 
@@ -162,12 +155,6 @@ class SAE(nn.Module):
         """Activations as vectors of `d_model`: those of `hook_z` come as `[..., head, d_head]`."""
         by_head = self.hook.endswith("hook_z") and x.shape[-1] != self.d_model
         return x.flatten(-2) if by_head else x
-
-    def unflatten(
-        self, x: Float[Tensor, "*batch d_model"], like: Float[Tensor, "*any"]
-    ) -> Float[Tensor, "*any"]:
-        """Undo `flatten`: give `x` the shape that `like` has."""
-        return x.reshape(like.shape)
 
     def check_feature(self, feature: int) -> None:
         """Raise if there is no feature of this number."""

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from sae_widgets.model import Model, activations
+from sae_widgets.model import Model, activations, device_of
+from sae_widgets.tokens import special_ids
 
 
 def vectors(
@@ -23,15 +24,21 @@ def vectors(
     hook: str,
     texts: Iterable[Sequence[int]],
     *,
-    special: frozenset[int] = frozenset(),
+    special: frozenset[int] | None = None,
     batch: int = 64,
 ) -> Iterator[Float[Tensor, "vector d_model"]]:
     """Yield the activations of `texts` in order, those of `batch` texts at a time.
 
     Those of an attention head's hook point are laid side by side: d_model = heads * d_head.
+    `special` ids are left out; None means those that the model's tokenizer calls special.
     """
-    for ids, keep in batches(texts, batch, special):
-        yield activations(model, ids, hook).flatten(2)[keep]
+    for ids, keep in batches(texts, batch, marks(model, special)):
+        yield activations(model, ids.to(device_of(model)), hook).flatten(2).cpu()[keep]
+
+
+def marks(model: Model, special: frozenset[int] | None) -> frozenset[int]:
+    """The ids to leave out: those given, or those that the tokenizer calls special."""
+    return special_ids(model.tokenizer) if special is None else special
 
 
 def collect(
@@ -39,7 +46,7 @@ def collect(
     hook: str,
     texts: Iterable[Sequence[int]],
     *,
-    special: frozenset[int] = frozenset(),
+    special: frozenset[int] | None = None,
     batch: int = 64,
 ) -> Float[Tensor, "vector d_model"]:
     """All activations of `texts`, in order, in one tensor."""
@@ -109,7 +116,7 @@ class Stream(IterableDataset[Float[Tensor, " d_model"]]):
     model: Model
     hook: str
     texts: Iterable[Sequence[int]]
-    special: frozenset[int] = frozenset()
+    special: frozenset[int] | None = None
     buffer: int = 200_000
     batch: int = 64
     seed: int = 0

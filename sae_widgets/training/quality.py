@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from sae_widgets.model import Model, attached, lock
+from sae_widgets.model import Model, attached, device_of, lock
 from sae_widgets.sae import SAE, Stats
-from sae_widgets.training.activations import batches
+from sae_widgets.training.activations import batches, marks
 
 TILE = 8192  # vectors encoded at a time: [TILE, d_sae] is the largest thing held
 BINS = 32
@@ -135,7 +135,7 @@ def recovery(
     texts: Iterable[Sequence[int]],
     mean: Float[Tensor, " d_model"],
     *,
-    special: frozenset[int] = frozenset(),
+    special: frozenset[int] | None = None,
     batch: int = 64,
 ) -> Recovery:
     """The model's loss as it is, with `sae`'s reconstruction, and with `mean`, at `sae.hook`.
@@ -143,10 +143,10 @@ def recovery(
     Special tokens keep their activations; what is scored is how well ordinary tokens are
     predicted from ordinary tokens.
     """
-    swaps: list[Callable[[Tensor], Tensor] | None] = [None, sae, lambda x: mean.expand_as(x)]
+    swaps: list[Callable[[Tensor], Tensor] | None] = [None, sae, lambda x: mean.to(x).expand_as(x)]
     totals = [0.0, 0.0, 0.0]
     tokens = 0
-    for ids, keep in batches(texts, batch, special):
+    for ids, keep in batches(texts, batch, marks(model, special)):
         scored = keep[:, :-1] & keep[:, 1:]
         for arm, swap in enumerate(swaps):
             totals[arm] += losses(model, ids, sae.hook, swap, keep)[scored].sum().item()
@@ -167,10 +167,10 @@ def losses(
     def replace(value: Tensor) -> Tensor:
         assert swap is not None
         flat = value.flatten(2)
-        return torch.where(keep[..., None], swap(flat), flat).view_as(value)
+        return torch.where(keep.to(flat.device)[..., None], swap(flat), flat).view_as(value)
 
+    ids = ids.to(device_of(model))
     with lock(model), attached(model, {hook: replace} if swap else {}):
         logits = model(ids)
-    return F.cross_entropy(
-        logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
-    ).view(ids.shape[0], -1)
+    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    return loss.view(ids.shape[0], -1).cpu()

@@ -8,7 +8,6 @@ JumpReLU, so that afterwards a vector's features do not depend on its neighbours
 
 import math
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +128,6 @@ class SAETrainer(Trainer):
         recipe: Recipe,
         folder: str,
         *,
-        callbacks: list[TrainerCallback] | None = None,
         progress: bool = True,
     ) -> None:
         arguments = TrainingArguments(
@@ -161,7 +159,7 @@ class SAETrainer(Trainer):
             args=arguments,
             train_dataset=activations,
             data_collator=as_input,
-            callbacks=[UnitRows(), *(callbacks or [])],
+            callbacks=[UnitRows()],
         )
 
 
@@ -178,7 +176,6 @@ def train(
     d_sae: int,
     recipe: Recipe | None = None,
     progress: bool = True,
-    on_step: Callable[[int], object] | None = None,
 ) -> SAE:
     """Train an SAE of `d_sae` features for `hook` on `activations` (a `Rows` or a `Stream`)."""
     recipe = recipe or Recipe()
@@ -197,24 +194,10 @@ def train(
         scale,
         patience=max(1, round(recipe.patience * recipe.steps)),
     )
-    callbacks: list[TrainerCallback] = [Watch(on_step)] if on_step else []
     # The trainer asks for a folder, though nothing is kept there.
     with tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder:
-        trainer = SAETrainer(
-            learner, activations, recipe, folder, callbacks=callbacks, progress=progress
-        )
-        trainer.train()
+        SAETrainer(learner, activations, recipe, folder, progress=progress).train()
     return learner.to("cpu").finished()
-
-
-class Watch(TrainerCallback):
-    """Tell somebody after every step how far the run is."""
-
-    def __init__(self, tell: Callable[[int], object]) -> None:
-        self.tell = tell
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        self.tell(state.global_step)
 
 
 def initial(
