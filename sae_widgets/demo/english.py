@@ -501,8 +501,8 @@ def _first(agreement: str) -> Node:
     frames = WORLD | _frames(agreement) | {"S": SUBJECT[agreement]} | KEEPSAKE
     return _lines(
         frames,
-        (0.4, "S MKEEP A J K PLACE"),
-        (0.3, "S KEEP A MJ J K PLACE"),
+        (0.35, "S MKEEP A J K PLACE and V O"),
+        (0.35, "S KEEP A MJ J K PLACE and V O"),
         (0.2, "TIME , S MKEEP A J K PLACE"),
         (0.1, "S MKEEP A J K PLACE TIME"),
     )

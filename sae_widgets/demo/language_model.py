@@ -88,6 +88,7 @@ def train(folder: Path, seed: int, steps: int = STEPS, cache: Path | None = None
         output_dir=str(folder / "checkpoints"),
         max_steps=steps,
         per_device_train_batch_size=1,  # of `Corpus`: all rows of a step
+        optim="adamw_torch_fused",
         learning_rate=3e-3,
         adam_beta2=0.98,
         weight_decay=0.05,

@@ -251,8 +251,8 @@ def markdown(found: Mapping[str, Any]) -> str:
         "*Parse*: of complete sentences. *Surprise*: extra nats a token under the unsteered model. "
         "*Spill*: largest change of another axis's share. *Topics of 10*: in each run, how many "
         "reach a share of .85 with .85 parsing. The feature is the one that steered best, while "
-        "choosing, of the three that know the topic best; its strength is the one with the largest "
-        "share that kept .95 of the unsteered parse rate (at most .88).\n",
+        "choosing, of the two that know the topic best; its strength is the one with the largest "
+        "share of which .88 still parsed.\n",
         table(
             ("direction", "share", "parse", "surprise", "spill", "strength, norms", "topics of 10"),
             [

@@ -9,14 +9,18 @@ not changed since it was finished is not run again.
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
+import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +96,7 @@ SHIPPED = (
 )
 # Which dictionaries are steered with; every trained one has its matched control.
 STEERED = ("batchtopk-256", "frozen-256")
+ALSO_STEERED = ("batchtopk-512", "matryoshka-256", "matryoshka-512")  # one seed, first model
 
 
 @dataclass(frozen=True)
@@ -100,13 +105,12 @@ class Settings:
 
     lm_steps: int = language_model.STEPS
     documents: int = DOCUMENTS
-    sae_steps: int = 900
+    sae_steps: int = 1400
     sae_batch: int = 1024
     held_out: int = 500
     floor: int = 100  # documents whose exact probability is worked out: it takes seconds each
     prompts: int = 6
-    draws: int = 2  # random numbers per prompt while choosing; twice as many while scoring
-    length: int = 48
+    draws: int = 4  # random numbers per prompt while choosing; twice as many while scoring
     samples: int = 64
     models: tuple[int, ...] = MODELS
     seeds: tuple[int, ...] = SEEDS
@@ -116,6 +120,61 @@ class Settings:
         return Recipe(steps=self.sae_steps, batch=self.sae_batch)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Something to make in a folder of its own; `config` says all that it depends on."""
+
+    name: str
+    config: Mapping[str, Any]
+    make: Callable[[Path], None]
+
+    @property
+    def key(self) -> str:
+        """Stands for all that the stage depends on."""
+        return digest(json.dumps(self.config, sort_keys=True).encode())
+
+    def finished(self, work: Path) -> bool:
+        path = work / self.name / "stage.json"
+        return path.is_file() and json.loads(path.read_text())["key"] == self.key
+
+    def carry_out(self, work: Path) -> None:
+        """Make it beside its folder, then put it there."""
+        part = work / f".{self.name}"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        self.make(part)
+        kept = {"key": self.key, "config": self.config}
+        (part / "stage.json").write_text(json.dumps(kept, indent=1))
+        shutil.rmtree(work / self.name, ignore_errors=True)
+        part.rename(work / self.name)
+        gc.collect()  # a Trainer is a ring of references, which keeps all its data alive until then
+
+
+def measured(name: str, config: Mapping[str, Any], make: Callable[[], Any]) -> Stage:
+    """A stage whose outcome is one JSON document."""
+    return Stage(name, config, partial(write_result, make=make))
+
+
+def write_result(folder: Path, make: Callable[[], Any]) -> None:
+    (folder / "result.json").write_text(json.dumps(make(), indent=1))
+
+
+@dataclass(frozen=True)
+class Made:
+    """The folder of a finished stage, and the key of what it was made from."""
+
+    folder: Path
+    key: str
+
+    @property
+    def sae(self) -> Path:
+        return self.folder / "sae"
+
+    @property
+    def result(self) -> Any:
+        return json.loads((self.folder / "result.json").read_text())
+
+
 class Workshop:
     """Stages in folders: made once, and again only if what they are made from has changed."""
 
@@ -123,39 +182,31 @@ class Workshop:
         self.folder = folder
         self.bar = tqdm(total=stages, desc="demo", unit="stage")
 
-    def stage(
-        self, name: str, config: Mapping[str, Any], make: Callable[[Path], None]
-    ) -> tuple[Path, str]:
-        """The finished folder of a stage, and a key that stands for all that it depends on."""
-        key = digest(json.dumps(config, sort_keys=True).encode())
-        folder = self.folder / name
-        self.bar.set_description(name)
-        if not self._finished(folder, key):
-            part = self.folder / f".{name}"
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            make(part)
-            (part / "stage.json").write_text(json.dumps({"key": key, "config": config}, indent=1))
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
+    def alone(self, stage: Stage) -> Made:
+        """Make one stage with every core."""
+        self.bar.set_description(stage.name)
+        if not stage.finished(self.folder):
+            stage.carry_out(self.folder)
         self.bar.update()
-        return folder, key
+        return Made(self.folder / stage.name, stage.key)
 
-    def measured(
-        self, name: str, config: Mapping[str, Any], make: Callable[[], Any]
-    ) -> tuple[Any, str]:
-        """A stage whose outcome is one JSON document."""
+    def together(self, stages: Mapping[Any, Stage]) -> dict[Any, Made]:
+        """Make stages that do not wait for each other side by side, with one core each.
 
-        def write(folder: Path) -> None:
-            (folder / "result.json").write_text(json.dumps(make(), indent=1))
-
-        folder, key = self.stage(name, config, write)
-        return json.loads((folder / "result.json").read_text()), key
-
-    @staticmethod
-    def _finished(folder: Path, key: str) -> bool:
-        path = folder / "stage.json"
-        return path.is_file() and json.loads(path.read_text())["key"] == key
+        Their matrices are too small for two cores to share one well.
+        """
+        missing = [stage for stage in stages.values() if not stage.finished(self.folder)]
+        self.bar.update(len(stages) - len(missing))
+        if missing:
+            with ProcessPoolExecutor(
+                os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)
+            ) as pool:
+                making = [pool.submit(stage.carry_out, self.folder) for stage in missing]
+                for stage, one in zip(missing, making, strict=True):
+                    self.bar.set_description(stage.name)
+                    one.result()
+                    self.bar.update()
+        return {name: Made(self.folder / stage.name, stage.key) for name, stage in stages.items()}
 
 
 def digest(data: bytes) -> str:
@@ -265,7 +316,6 @@ def make_sae(
         seed=seed,
         frozen=plan.kind == "frozen",
     )
-    bar = tqdm(total=recipe.steps, desc=f"{plan.name} seed {seed}", leave=False)
     sae = train(
         Rows(trained_on),
         plan.objective,
@@ -273,9 +323,7 @@ def make_sae(
         d_sae=plan.width,
         recipe=recipe,
         progress=False,
-        on_step=lambda _: bar.update(),
     )
-    bar.close()
     sae.name, sae.title, sae.placebo = plan.name, plan.title, plan.placebo
     sae.provenance = {
         "model": "postcards" if plan.kind != "untrained" else "postcards, untrained",
@@ -381,12 +429,8 @@ def steer_with(
     bridge = opened(model)
     choosing = occasions(bridge.tokenizer, settings.prompts, settings.draws, scoring=False)
     scoring = occasions(bridge.tokenizer, settings.prompts, 2 * settings.draws, scoring=True)
-    bar = tqdm(total=len(choosing) + len(scoring), desc="steering", leave=False)
-    chosen = choose(bridge, sae, bridge.tokenizer, candidates, choosing, bar.update)
-    scored, written, alone = report_trials(
-        bridge, sae, bridge.tokenizer, chosen, scoring, bar.update
-    )
-    bar.close()
+    chosen = choose(bridge, sae, bridge.tokenizer, candidates, choosing)
+    scored, written, alone = report_trials(bridge, sae, bridge.tokenizer, chosen, scoring)
     norm = sae.stats.norm if sae.stats else float("nan")
     found: dict[str, Any] = {
         "norm": norm,
@@ -474,91 +518,145 @@ def steer_at_random(
 # All of it
 
 
+Name = tuple[int, str, int]
+"""Of an SAE: the seed of its language model, its plan, its own seed."""
+
+
 def remake(out: Path, work: Path, settings: Settings) -> None:
     """Run every stage that is not finished, and write the folder that ships."""
     shop = Workshop(work, stages=count_stages(settings))
-    base = [settings.prompts, settings.draws, settings.held_out]
-    names = {plan.name: plan for plan in PLANS}
-    results: dict[str, Any] = {"language": {}, "plain": {}, "saes": {}, "steering": {}}
-    models: dict[int, tuple[Path, str]] = {}
-    saes: dict[tuple[int, str, int], tuple[Path, str]] = {}
-    for seed in settings.models:
-        models[seed] = shop.stage(
-            f"model-{seed}",
-            {"world": world_source(), "seed": seed, "steps": settings.lm_steps},
-            partial(make_model, seed=seed, steps=settings.lm_steps, cache=work),
-        )
+    models = {seed: shop.alone(model_stage(seed, work, settings)) for seed in settings.models}
     first = models[settings.models[0]]
-    control, control_key = shop.stage(
-        "model-untrained",
-        {"world": world_source(), "seed": UNTRAINED_SEED},
-        partial(make_untrained, like=first[0]),
+    control = shop.alone(
+        Stage(
+            "model-untrained",
+            {"world": world_source(), "seed": UNTRAINED_SEED},
+            partial(make_untrained, like=first.folder),
+        )
     )
-    for number, (model, model_key) in models.items():
-        config = {"model": model_key, "code": quality_source(), "n": settings.held_out}
-        results["language"][number], _ = shop.measured(
-            f"language-{number}",
-            {**config, "samples": [settings.samples, settings.floor]},
-            partial(measure_language, model, settings),
-        )
-        for plan, seed in plans(settings, number):
-            label = f"{number}-{plan.name}-{seed}"
-            key = {
-                "model": model_key,
-                "control": control_key if plan.kind == "untrained" else None,
-                "plan": asdict(plan),
-                "code": sae_source(),
-                "data": [SAE_SEED, settings.documents],
-                "recipe": asdict(settings.recipe),
-                "seed": seed,
-            }
-            saes[number, plan.name, seed] = shop.stage(
-                f"sae-{label}",
-                key,
-                partial(
-                    make_sae,
-                    plan=plan,
-                    seed=seed,
-                    model=model,
-                    control=control,
-                    settings=settings,
-                    key=model_key,
-                ),
-            )
-        results["plain"][number], _ = shop.measured(
-            f"plain-{number}",
-            {**config, "data": [SAE_SEED, settings.documents]},
-            partial(measure_plain, model, settings),
-        )
-        for plan, seed in plans(settings, number):
-            folder, sae_key = saes[number, plan.name, seed]
-            results["saes"][f"{number}/{plan.name}/{seed}"], _ = shop.measured(
-                f"measure-{number}-{plan.name}-{seed}",
-                {**config, "sae": sae_key},
-                partial(measure_sae, folder, plan, model, control, settings),
-            )
-        for name, seed, sae_folder, sae_key, what in trials(settings, number, saes):
-            strengths = strengths_of(results, number, settings) if what == "random" else {}
-            results["steering"][f"{number}/{name}/{seed}"], _ = shop.measured(
-                f"steer-{number}-{name}-{seed}",
-                {**config, "sae": sae_key, "trials": trial_source(), "settings": base},
-                partial(trial, sae_folder, model, what, seed, settings, strengths),
-            )
+    results: dict[str, Any] = {"language": {}, "plain": {}, "saes": {}, "steering": {}}
+    saes: dict[Name, Made] = {}
+    for number, model in models.items():
+        stages = {
+            (number, plan.name, seed): sae_stage(number, plan, seed, model, control, settings)
+            for plan, seed in plans(settings, number)
+        }
+        saes |= shop.together(stages)
+        for (kind, name), made in shop.together(
+            measurements(number, model, control, saes, settings)
+        ).items():
+            results[kind][name] = made.result
+        # Random directions take the strengths that features were given, so they come last.
+        for random in (False, True):
+            found = shop.together(trials(number, model, saes, results, settings, random=random))
+            results["steering"] |= {name: made.result for name, made in found.items()}
     results["stability"] = stability(saes, settings)
-    shipped = [saes[settings.models[0], n, settings.seeds[0]][0] / "sae" for n in SHIPPED]
-    result, _ = shop.measured(
+    shipped = [saes[settings.models[0], name, settings.seeds[0]] for name in SHIPPED]
+    naming = measured(
         "labels",
         {
-            "saes": [saes[settings.models[0], n, settings.seeds[0]][1] for n in SHIPPED],
+            "saes": [made.key for made in shipped],
             "code": [quality_source(), trial_source(), source("demo/train.py")],
-            "settings": base,
+            "settings": trial_settings(settings),
         },
-        partial(label_all, shipped, first[0], results, settings),
+        partial(label_all, [made.sae for made in shipped], first.folder, results, settings),
     )
+    named = shop.alone(naming).result
     shop.bar.set_description("writing")
-    write(out, first[0], shipped, result, results, settings, [names[n] for n in SHIPPED])
+    write(out, first.folder, shipped, named, results, settings)
     shop.bar.update()
     shop.bar.close()
+
+
+def model_stage(seed: int, work: Path, settings: Settings) -> Stage:
+    """Train a language model."""
+    return Stage(
+        f"model-{seed}",
+        {"world": world_source(), "seed": seed, "steps": settings.lm_steps},
+        partial(make_model, seed=seed, steps=settings.lm_steps, cache=work),
+    )
+
+
+def sae_stage(
+    number: int, plan: Plan, seed: int, model: Made, control: Made, settings: Settings
+) -> Stage:
+    """Train an SAE on a model."""
+    return Stage(
+        f"sae-{number}-{plan.name}-{seed}",
+        {
+            "model": model.key,
+            "control": control.key if plan.kind == "untrained" else None,
+            "plan": asdict(plan),
+            "code": sae_source(),
+            "data": [SAE_SEED, settings.documents],
+            "recipe": asdict(settings.recipe),
+            "seed": seed,
+        },
+        partial(
+            make_sae,
+            plan=plan,
+            seed=seed,
+            model=model.folder,
+            control=control.folder,
+            settings=settings,
+            key=model.key,
+        ),
+    )
+
+
+def measurements(
+    number: int, model: Made, control: Made, saes: Mapping[Name, Made], settings: Settings
+) -> dict[tuple[str, Any], Stage]:
+    """What is measured of a model and its SAEs, but steering: by kind of result and name."""
+    config = {"model": model.key, "code": quality_source(), "n": settings.held_out}
+    found: dict[tuple[str, Any], Stage] = {
+        ("language", number): measured(
+            f"language-{number}",
+            {**config, "samples": [settings.samples, settings.floor]},
+            partial(measure_language, model.folder, settings),
+        ),
+        ("plain", number): measured(
+            f"plain-{number}",
+            {**config, "data": [SAE_SEED, settings.documents]},
+            partial(measure_plain, model.folder, settings),
+        ),
+    }
+    for plan, seed in plans(settings, number):
+        sae = saes[number, plan.name, seed]
+        found["saes", f"{number}/{plan.name}/{seed}"] = measured(
+            f"measure-{number}-{plan.name}-{seed}",
+            {**config, "sae": sae.key},
+            partial(measure_sae, sae.folder, plan, model.folder, control.folder, settings),
+        )
+    return found
+
+
+def trials(
+    number: int,
+    model: Made,
+    saes: Mapping[Name, Made],
+    results: Mapping[str, Any],
+    settings: Settings,
+    *,
+    random: bool,
+) -> dict[str, Stage]:
+    """Steering on a model: with random directions, or with everything else."""
+    config = {"model": model.key, "code": quality_source(), "trials": trial_source()}
+    strengths = strengths_of(results, number, settings) if random else {}
+    return {
+        f"{number}/{name}/{seed}": measured(
+            f"steer-{number}-{name}-{seed}",
+            {**config, "sae": sae.key, "settings": trial_settings(settings)},
+            partial(trial, sae.folder, model.folder, what, seed, settings, strengths),
+        )
+        for name, seed, sae, what in steered(settings, number, saes)
+        if (what == "random") == random
+    }
+
+
+def trial_settings(settings: Settings) -> list[int]:
+    """Those that steering depends on."""
+    return [settings.prompts, settings.draws, settings.held_out]
 
 
 def plans(settings: Settings, number: int) -> Iterator[tuple[Plan, int]]:
@@ -572,22 +670,20 @@ def plans(settings: Settings, number: int) -> Iterator[tuple[Plan, int]]:
             yield plan, seed
 
 
-def trials(
-    settings: Settings, number: int, saes: Mapping[tuple[int, str, int], tuple[Path, str]]
-) -> Iterator[tuple[str, int, Path, str, str]]:
-    """What is steered with on a model: name, seed, the SAE's folder and key, and the kind."""
+def steered(
+    settings: Settings, number: int, saes: Mapping[Name, Made]
+) -> Iterator[tuple[str, int, Made, str]]:
+    """What is steered with on a model: name, seed, SAE, and the kind of direction."""
     for name in STEERED:
         for seed in settings.seeds:
-            folder, key = saes[number, name, seed]
-            yield name, seed, folder, key, "features"
-    folder, key = saes[number, STEERED[0], settings.seeds[0]]
-    yield "diffmean", 0, folder, key, "diffmean"
+            yield name, seed, saes[number, name, seed], "features"
+    default = saes[number, STEERED[0], settings.seeds[0]]
+    yield "diffmean", 0, default, "diffmean"
     for seed in settings.seeds:
-        yield "random", seed, folder, key, "random"
+        yield "random", seed, default, "random"
     if number == MODELS[0]:
-        for name in ("batchtopk-512", "matryoshka-256", "matryoshka-512"):
-            folder, key = saes[number, name, settings.seeds[0]]
-            yield name, settings.seeds[0], folder, key, "features"
+        for name in ALSO_STEERED:
+            yield name, settings.seeds[0], saes[number, name, settings.seeds[0]], "features"
 
 
 def trial(
@@ -605,7 +701,7 @@ def trial(
     if what == "random":
         return steer_at_random(sae, model, strengths, seed, settings)
     every = seed == settings.seeds[0] and sae.placebo is None
-    features: dict[str, list[Any]] = dict(best_features(sae, model, settings, ("topic",), 3))
+    features: dict[str, list[Any]] = dict(best_features(sae, model, settings, ("topic",), 2))
     if every:
         features |= best_features(sae, model, settings, ("register", "mood", "tense"), 2)
     return steer_with(sae, model, features, settings, compositions=every)
@@ -618,16 +714,14 @@ def strengths_of(results: Mapping[str, Any], number: int, settings: Settings) ->
     return {c: one["strength"] for c, one in concepts.items() if c.startswith("topic:")}
 
 
-def stability(
-    saes: Mapping[tuple[int, str, int], tuple[Path, str]], settings: Settings
-) -> dict[str, float]:
+def stability(saes: Mapping[Name, Made], settings: Settings) -> dict[str, float]:
     """How alike the dictionaries of two seeds are; a frozen decoder shows what chance gives."""
     found: dict[str, list[float]] = {}
     for number in settings.models:
         for plan in PLANS:
             seeds = [s for s in settings.seeds if (number, plan.name, s) in saes]
             decoders = [
-                load_sae(saes[number, plan.name, seed][0] / "sae").W_dec.detach() for seed in seeds
+                load_sae(saes[number, plan.name, seed].sae).W_dec.detach() for seed in seeds
             ]
             pairs = [(a, b) for a in decoders for b in decoders if a is not b]
             found.setdefault(plan.name, []).extend(likeness(a, b) for a, b in pairs)
@@ -662,11 +756,10 @@ def label_all(
 def write(
     out: Path,
     model: Path,
-    saes: Sequence[Path],
+    shipped: Sequence[Made],
     named: Mapping[str, Any],
     results: Mapping[str, Any],
     settings: Settings,
-    shipped: Sequence[Plan],
 ) -> None:
     """Write the folder that ships, beside the old one, then put it in its place."""
     new = out.with_name(f".{out.name}-new")
@@ -675,8 +768,8 @@ def write(
     for path in sorted(model.iterdir()):
         if path.is_file() and path.name not in ("stage.json", "training_args.bin"):
             shutil.copy2(path, new / "model" / path.name)
-    for folder, plan in zip(saes, shipped, strict=True):
-        shutil.copytree(folder, new / "saes" / plan.name)
+    for name, made in zip(SHIPPED, shipped, strict=True):
+        shutil.copytree(made.sae, new / "saes" / name)
     (new / "labels.json").write_text(dump(named), encoding="utf-8")
     summary = report.summary(results, settings.models, settings.seeds)
     (new / "quality.json").write_text(dump(summary), encoding="utf-8")
@@ -684,7 +777,7 @@ def write(
     files = sorted(path for path in new.rglob("*") if path.is_file())
     manifest = {
         "made by": "python -m sae_widgets.demo.train",
-        "saes": [plan.name for plan in shipped],
+        "saes": SHIPPED,
         "settings": asdict(settings),
         "seeds": {
             "model": settings.models[0],
@@ -714,11 +807,12 @@ def dump(value: Any) -> str:
 
 def count_stages(settings: Settings) -> int:
     """How many stages the bar counts."""
-    total = len(settings.models) + 3
+    total = len(settings.models) + len(ALSO_STEERED) + len(["untrained", "labels", "writing"])
     for number in settings.models:
         saes = len(list(plans(settings, number)))
-        total += 2 + 2 * saes + (len(STEERED) + 1) * len(settings.seeds) + 1
-    return total + 2
+        plain, trials = len(["language", "plain"]), (len(STEERED) + 1) * len(settings.seeds) + 1
+        total += plain + 2 * saes + trials
+    return total
 
 
 def main() -> None:

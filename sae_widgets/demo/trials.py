@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
@@ -26,10 +26,8 @@ from sae_widgets.steering.generation import Arm, generate
 from sae_widgets.training.activations import batches
 
 AXES = ("topic", "register", "mood", "tense")
-STRENGTHS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)  # mean norms
-# What a chosen strength must keep while choosing: a margin over the target of .85, or, where the
-# model itself does not write that well, nearly what it does write.
-PARSED, KEPT = 0.88, 0.95
+STRENGTHS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)  # mean norms
+PARSED = 0.88  # what a chosen strength must keep while choosing: a margin over the target of .85
 LENGTH = 48  # tokens written
 PROMPT_SEED = 910_001
 COMPOSITIONS = (
@@ -132,7 +130,6 @@ def write(
     tokenizer: Any,
     arms: Sequence[Arm],
     when: Sequence[Occasion],
-    tick: Callable[[], object] = int,
     length: int = LENGTH,
 ) -> list[Written]:
     """Let every arm continue on every occasion, all arms of an occasion in one batch."""
@@ -152,7 +149,6 @@ def write(
             ids = (*occasion.prompt, *tokens)
             rows[arm].append(ids)
             texts[arm].append(tokenizer.decode(ids, skip_special_tokens=True))
-        tick()
     prompts = tuple(len(occasion.prompt) for occasion in when)
     return [Written(tuple(texts[i]), tuple(rows[i]), prompts) for i in range(len(arms))]
 
@@ -202,7 +198,6 @@ def choose(
     tokenizer: Any,
     candidates: Mapping[str, Sequence[int | torch.Tensor]],
     when: Sequence[Occasion],
-    tick: Callable[[], object] = int,
     strengths: Sequence[float] = STRENGTHS,
 ) -> dict[str, Choice]:
     """For each concept, the candidate and strength of the largest share that still parses.
@@ -219,13 +214,12 @@ def choose(
         Arm(str(i), (Add(direction, strength, unit="norm"),))
         for i, (_, direction, strength) in enumerate(plan)
     ]
-    alone, *results = write(model, sae, tokenizer, [Arm("alone"), *arms], when, tick)
-    least = min(PARSED, KEPT * well_formed(alone)["parsed"])
+    results = write(model, sae, tokenizer, arms, when)
     tried: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for number, (entry, written) in enumerate(zip(plan, results, strict=True)):
         tried[entry[0]].append((share_of(written, entry[0])[0], number))
     return {
-        concept: first_that_parses(concept, sorted(found, reverse=True), plan, results, least)
+        concept: first_that_parses(concept, sorted(found, reverse=True), plan, results)
         for concept, found in tried.items()
     }
 
@@ -235,7 +229,6 @@ def first_that_parses(
     found: Sequence[tuple[float, int]],
     plan: Sequence[tuple[str, int | torch.Tensor, float]],
     results: Sequence[Written],
-    least: float,
 ) -> Choice:
     """The first of `found`, largest share first, that parses well enough; else the best parsing.
 
@@ -245,7 +238,7 @@ def first_that_parses(
     for _, number in found:
         _, direction, strength = plan[number]
         here = Choice(concept, direction, strength, score(results[number], concept))
-        if here.score.sentences and here.score.parsed >= least:
+        if here.score.sentences and here.score.parsed >= PARSED:
             return here
         if best is None or here.score.parsed > best.score.parsed:
             best = here
@@ -259,14 +252,13 @@ def report(
     tokenizer: Any,
     choices: Mapping[str, Choice],
     when: Sequence[Occasion],
-    tick: Callable[[], object] = int,
 ) -> tuple[dict[str, Choice], dict[str, Written], Written]:
     """Score the choices on occasions that had no say in them; also what the model writes alone."""
     arms = [
         Arm("alone", ()),
         *(Arm(concept, (choice.edit,)) for concept, choice in choices.items()),
     ]
-    alone, *steered = write(model, sae, tokenizer, arms, when, tick)
+    alone, *steered = write(model, sae, tokenizer, arms, when)
     usual = alone.nll(model)
     scored = {}
     for (concept, choice), written in zip(choices.items(), steered, strict=True):

@@ -27,7 +27,7 @@ LENGTHS = {5: 0.3, 6: 0.3, 7: 0.2, 8: 0.12, 9: 0.08}
 PRIORS = {
     "topic": dict.fromkeys(TOPICS, 1 / len(TOPICS)),
     "mood": dict.fromkeys(MOODS, 1 / len(MOODS)),
-    "register": {name: 0.28 if name == "plain" else 0.12 for name in REGISTERS},
+    "register": {"plain": 0.34, "vessi": 0.06} | dict.fromkeys(REGISTERS[1:-1], 0.12),
     "tense": {"past": 0.4, "present": 0.3, "future": 0.3},
     "person": {"first": 0.4, "third": 0.6},
 }
