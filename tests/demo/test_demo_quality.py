@@ -153,9 +153,9 @@ def test_the_largest_share_that_parses_well_enough_is_chosen(monkeypatch):
     results = [Written((text,), ((0,),), (1,)) for text in parsed]
     plan = [("topic:sea", 7, 0.9), ("topic:sea", 7, 0.5), ("topic:sea", 7, 0.1)]
     found = [(0.99, 0), (0.8, 1), (0.1, 2)]
-    assert first_that_parses("topic:sea", found, plan, results, 0.88).strength == 0.5
+    assert first_that_parses("topic:sea", found, plan, results).strength == 0.5
     parsed |= {"some": 0.3, "little": 0.4}
-    assert first_that_parses("topic:sea", found, plan, results, 0.88).strength == 0.1
+    assert first_that_parses("topic:sea", found, plan, results).strength == 0.1
 
 
 def test_a_choice_is_an_edit_in_norms():
