@@ -7,7 +7,7 @@ import pytest
 import traitlets
 
 from sae_widgets.steering.edits import Add
-from sae_widgets.widgets import FeatureRow, Heatmap, HeatmapView, Inline, Steering
+from sae_widgets.widgets import FeatureRow, Heatmap, HeatmapView, Inline, Steering, Worker
 from sae_widgets.widgets import panel as panel_module
 from sae_widgets.widgets.panel import bundle, plain
 from sae_widgets.widgets.steering import TokenFeed, check_edit, check_request
@@ -169,6 +169,30 @@ def test_the_selected_feature_is_described_and_an_unknown_one_is_refused_in_word
     from_browser(widget, selected=9)
     assert widget.card == {}
     assert widget.status["text"] == "topk has no feature 9"
+
+
+def test_the_card_is_there_when_the_cell_that_selects_ends_and_a_busy_model_holds_nobody_up():
+    free = threading.Event()
+    free.set()
+
+    def slow(feature, sae):
+        time.sleep(0.02)
+        assert free.wait(10)
+        return describe(feature, sae)
+
+    widget = Heatmap(view, slow, saes=SAES, text="one two", worker=Worker)
+    widget.selected = 7
+    assert widget.card["feature"] == 7
+    free.clear()
+    start = time.monotonic()
+    widget.selected = 2
+    assert time.monotonic() - start < 5, "it was not held up"
+    assert widget.card["feature"] == 7
+    free.set()
+    end = time.monotonic() + 5
+    while widget.card["feature"] != 2:
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def test_steer_it_reaches_the_one_who_was_given():

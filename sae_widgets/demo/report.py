@@ -46,8 +46,26 @@ def summary(
         "stability": results["stability"],
         "steering": steering,
         "targets": targets(results, dictionaries, steering, models),
-        "all": {"plain": results["plain"], "saes": saes, "steering": results["steering"]},
+        "all": {
+            "plain": {
+                number: {kind: brief(found) for kind, found in one.items()}
+                for number, one in results["plain"].items()
+            },
+            "saes": {
+                # What every concept's best feature is, only of the weights that ship.
+                key: one
+                if key.startswith(f"{models[0]}/") and key.endswith(f"/{seeds[0]}")
+                else {**one, "concepts": brief(one["concepts"])}
+                for key, one in saes.items()
+            },
+            "steering": results["steering"],
+        },
     }
+
+
+def brief(concepts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dictionary knows in all, without the list of each concept."""
+    return {k: v for k, v in concepts.items() if k not in ("detectors", "absorptions")}
 
 
 def row(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

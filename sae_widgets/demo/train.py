@@ -287,8 +287,7 @@ def activations_of(
     model: Path, hook: str, texts: Sequence[Sequence[int]]
 ) -> Float[Tensor, "vector d_model"]:
     """Activations of ordinary tokens."""
-    bridge = opened(model)
-    return collect(bridge, hook, texts, special=frozenset({bridge.tokenizer.bos_token_id}))
+    return collect(opened(model), hook, texts)
 
 
 @lru_cache(maxsize=4)
@@ -399,7 +398,6 @@ def measure_sae(
 ) -> dict[str, Any]:
     """Fidelity, cost to the model, and concepts, of one SAE on held-out documents."""
     sae = load_sae(folder / "sae")
-    bos = frozenset({opened(model).tokenizer.bos_token_id})
     truth = truth_of(model, settings.held_out)
     own = control if plan.kind == "untrained" else model
     x = held_out_rows(own, plan.hook, settings.held_out)
@@ -413,7 +411,7 @@ def measure_sae(
     }
     if plan.kind != "untrained":
         mean = training_rows(model, plan.hook, settings.documents).mean(0)
-        cost = recovery(opened(model), sae, truth.texts[:200], mean, special=bos)
+        cost = recovery(opened(model), sae, truth.texts[:200], mean)
         found["loss"] = {**asdict(cost), "cost": cost.cost, "recovered": cost.recovered}
     return found
 
@@ -745,7 +743,7 @@ def label_all(
         for concept, outcome in (tried or {"concepts": {}})["concepts"].items():
             # What a feature writes names it where what it reads has not.
             entry = found.get(str(outcome["feature"]), {})
-            good = outcome["share"] >= 0.6 and outcome["parsed"] >= 0.65
+            good = outcome["share"] >= 0.6 and outcome["parsed"] >= 0.8
             if good and entry.get("concept", concept) == concept:
                 entry |= {"label": human(concept), "concept": concept}
                 found[str(outcome["feature"])] = {**entry, "strength": round(outcome["peak"], 2)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,6 +16,8 @@ from sae_widgets.widgets.worker import Check, Executor, Report, Status, default_
 
 SORTS = ("max", "mean", "share", "index", "token")
 SCALES = ("peak", "text")
+SOON = 0.2
+"""Seconds that a cell may wait for the card of the feature that it selects."""
 
 
 @dataclass(frozen=True)
@@ -164,19 +167,29 @@ class Heatmap(Panel):
         self._describe_selected()
 
     def _describe_selected(self) -> None:
-        """Fill the card, on a worker of its own: the model may be held by a long run."""
+        """Fill the card, on a worker of its own: the model may be held by a long run.
+
+        Usually it takes milliseconds, and they are waited for: what arrives after its cell has
+        ended is missing from the notebook that nbconvert executes and saves.
+        """
         feature, sae = self.selected, self.view.get("sae") or self.sae
         if feature is None:
             self.card = {}
             return
 
+        ended = threading.Event()
+
         def job(check: Check) -> None:
-            card = plain({**self._describe(feature, sae), "sae": sae})
-            check()
-            if self.selected == feature:
-                self.card = card
+            try:
+                card = plain({**self._describe(feature, sae), "sae": sae})
+                check()
+                if self.selected == feature:
+                    self.card = card
+            finally:
+                ended.set()
 
         self._describer.submit(0, job)
+        ended.wait(SOON)
 
     def _show_trouble(self, status: Status) -> None:
         """Of describing a feature, only a failure is worth a word."""

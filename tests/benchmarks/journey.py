@@ -50,7 +50,7 @@ import time, statistics, torch
 from sae_widgets.model import Reading
 def one():
     reading = Reading(session.model)
-    ids = torch.tensor([session._encode("Felix found").ids] * 2)
+    ids = torch.tensor([session._encode("Felix hid").ids] * 2)
     with torch.inference_mode():
         reading.advance(ids)
         start = time.perf_counter()

@@ -183,7 +183,7 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
   const steer = (feature: number) => {
     if (!steerable || !alive) return;
     const id = 1 + (model.get("steer").id ?? 0);
-    save(model, { selected: feature, steer: { id, feature, sae: view.sae } });
+    save(model, { steer: { id, feature, sae: view.sae } });
   };
   const pick = ({ index, column }: Cell) => {
     const feature = index === null ? undefined : view.features[index]?.feature;
