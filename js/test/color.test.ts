@@ -1,39 +1,17 @@
 import { describe, expect, test } from "vitest";
-import { isDark, luminance, parseColor, type Rgb, ramp, STEPS, shade, toLab } from "../src/color";
+import { isDark, parseColor, ramp, STEPS, shade } from "../src/color";
 
-const THEMES: [string, Rgb, boolean][] = [
-  ["light", [243, 243, 243], false],
-  ["dark", [44, 44, 44], true],
-];
-
-describe.each(THEMES)("the %s ramp", (_, page, dark) => {
-  const colors = ramp(page, dark).map((color): Rgb => parseColor(color) ?? [0, 0, 0]);
-  const lightness = colors.map((rgb) => toLab(rgb)[0]);
+// What the mixed colours look like is measured in Chromium (tests/browser/test_heatmap.py).
+describe.each([false, true])("the ramp of a theme that is dark: %s", (dark) => {
+  const colors = ramp("rgb(243, 243, 243)", dark);
 
   test("starts at the page, so that zero looks like nothing", () => {
-    expect(colors[0]).toEqual(page);
+    expect(colors[0]).toMatch(/ 0\.0%, rgb\(243, 243, 243\)\)$/);
   });
 
-  test("has even steps of lightness", () => {
-    const tenths = Array.from({ length: 10 }, (_, i) => {
-      const at = (tenth: number) => lightness[Math.round((tenth / 10) * (STEPS - 1))] ?? 0;
-      return at(i + 1) - at(i);
-    });
-    const mean = tenths.reduce((a, b) => a + b) / 10;
-    for (const step of tenths) expect(Math.abs(step / mean - 1)).toBeLessThan(0.15);
-  });
-
-  test("has one hue wherever a hue can be seen", () => {
-    const hues = colors
-      .slice(64)
-      .map((rgb) => toLab(rgb))
-      .map(([, a, b]) => (Math.atan2(b, a) * 180) / Math.PI);
-    expect(Math.max(...hues) - Math.min(...hues)).toBeLessThan(12);
-  });
-
-  test("ends far from the page", () => {
-    const [low, high] = [luminance(page), luminance(colors.at(-1) ?? page)].sort((a, b) => a - b);
-    expect(((high ?? 0) + 0.05) / ((low ?? 0) + 0.05)).toBeGreaterThan(7);
+  test("ends without any of it", () => {
+    expect(colors).toHaveLength(STEPS);
+    expect(colors.at(-1)).toMatch(/ 100\.0%, oklch/);
   });
 });
 

@@ -144,6 +144,61 @@ def test_the_cells_that_fire_are_painted_and_the_others_are_not(bridge):
     assert max(colors[1]) < 130, "the peak is dark"
 
 
+def oklab(red: float, green: float, blue: float) -> tuple[float, float, float]:
+    """Lightness, green to red, blue to yellow (Björn Ottosson, 2020) of an sRGB colour."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (red / 255, green / 255, blue / 255)
+    ]
+    cones = np.cbrt(
+        np.array(
+            [
+                [0.4122214708, 0.5363325363, 0.0514459929],
+                [0.2119034982, 0.6806995451, 0.1073969566],
+                [0.0883024619, 0.2817188376, 0.6299787005],
+            ]
+        )
+        @ linear
+    )
+    return tuple(
+        np.array(
+            [
+                [0.2104542553, 0.7936177850, -0.0040720468],
+                [1.9779984951, -2.4285922050, 0.4505937099],
+                [0.0259040371, 0.7827717662, -0.8086757660],
+            ]
+        )
+        @ cones
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_ramp_leaves_the_page_in_even_steps_of_one_hue(bridge, theme):
+    bridge.theme(theme)
+    root = bridge.show(heatmap())
+    bridge.until(lambda: root.get_attribute("data-theme") == theme, "the theme was seen")
+    page, *stops = root.locator(".sae-ramp").evaluate(
+        """(legend) => {
+          const mixed = /color-mix\\((?:[^()]|\\([^()]*\\))*\\)/g;
+          const colors = legend.style.background.match(mixed);
+          const g = document.createElement("canvas").getContext("2d");
+          return [colors[0].match(/, ((?:rgb|color)\\([^()]*\\))/)[1], ...colors].map((color) => {
+            g.fillStyle = color;
+            g.fillRect(0, 0, 1, 1);
+            return [...g.getImageData(0, 0, 1, 1).data].slice(0, 3);
+          });
+        }"""
+    )
+    assert len(stops) == 9
+    assert np.abs(np.subtract(stops[0], page)).max() <= 1, "zero is the page"
+    lightness, a, b = np.array([oklab(*stop) for stop in stops]).T
+    steps = np.diff(lightness)
+    assert (np.abs(steps / steps.mean() - 1) < 0.15).all()
+    assert abs(lightness[-1] - lightness[0]) > 0.55
+    hue = np.unwrap(np.arctan2(b, a)[2:])
+    assert np.ptp(hue) < np.deg2rad(12)
+
+
 def test_arrows_move_and_enter_selects_and_what_is_spoken_is_the_cell(bridge):
     asked = []
     widget = heatmap(steer=into(asked))

@@ -193,7 +193,7 @@ export function usePalette(root: RefObject<HTMLElement>): Palette | null {
     const signature = JSON.stringify(next);
     if (signature === last.current) return; // the host's attributes change often, its theme rarely
     last.current = signature;
-    setPalette({ ...next, ramp: ramp(parseColor(next.well) ?? page, dark) });
+    setPalette({ ...next, ramp: ramp(next.well, dark) });
   }, [root]);
   useLayoutEffect(look, [look]);
   useEffect(() => {
