@@ -221,7 +221,9 @@ def language(
 
 STATE_LABEL = 0.75  # MCC on sentences from which a feature may be named after a state
 CLASS_LABEL = 0.8  # MCC on tokens from which a feature may be named after a class of words
-WORD_LABEL = 0.7  # share of a feature's strongest tokens that must agree on one word
+WORD_LABEL = 0.7  # share of a feature's strongest tokens that must agree on a few words
+WORDS = 3  # how many words a name may list
+CROSSED = ("noun", "verb", "adjective", "adverb", "place", "determiner", "auxiliary")
 HUMAN = {
     "mood:pos": "good mood",
     "mood:neutral": "neutral mood",
@@ -237,7 +239,9 @@ HUMAN = {
 
 
 def human(concept: str) -> str:
-    """A concept in words for people."""
+    """A concept in words for people; of a class within a state, "sea: verb"."""
+    if " & " in concept:
+        return ": ".join(map(human, concept.split(" & ")))
     axis, _, value = concept.partition(":")
     if concept in HUMAN:
         return HUMAN[concept]
@@ -271,14 +275,39 @@ def labels(
     named: dict[int, Label] = {}
     by_sentence = named_after(pooled, truth.sentences, agreement(pooled, truth.sentences), True)
     by_token = named_after(values, truth.tokens, agreement(values, truth.tokens), False)
+    both = crossed(truth.tokens)
+    by_both = named_after(values, both, agreement(values, both), False) if both.concepts else {}
     words = torch.tensor([token for text in truth.texts for token in text[1:]])
     before = torch.tensor([token for text in truth.texts for token in text[:-1]])
     for feature in range(values.shape[1]):
-        label = by_sentence.get(feature) or by_token.get(feature)
+        label = by_sentence.get(feature) or by_token.get(feature) or by_both.get(feature)
         label = label or after_tokens(values[:, feature], words, before, shown)
         if label:
             named[feature] = label
     return named
+
+
+def is_state(concept: str) -> bool:
+    """Whether a concept is a value of one of the axes, and not a class of words."""
+    return concept.split(":")[0] in STATES and " & " not in concept
+
+
+def crossed(truth: Evidence) -> Evidence:
+    """The classes of words within each state: verbs of the sea, auxiliaries of the past."""
+    index = {name: place for place, name in enumerate(truth.concepts)}
+    pairs = {
+        f"{state} & {group}": truth.truth[:, index[state]] & truth.truth[:, index[group]]
+        for state in filter(is_state, truth.concepts)
+        for group in CROSSED
+        if group in index
+    }
+    seen = {
+        name: both
+        for name, both in pairs.items()
+        if both[truth.choosing].any() and both[~truth.choosing].any()
+    }
+    table = torch.stack(list(seen.values()), 1) if seen else truth.truth[:, :0]
+    return Evidence(tuple(seen), table, truth.choosing)
 
 
 def named_after(
@@ -286,7 +315,7 @@ def named_after(
 ) -> dict[int, Label]:
     """Features that agree with a concept, on the rows that had no say as well."""
     least = STATE_LABEL if states else CLASS_LABEL
-    usable = torch.tensor([(name.split(":")[0] in STATES) == states for name in truth.concepts])
+    usable = torch.tensor([is_state(name) == states for name in truth.concepts])
     mcc = found.mcc.masked_fill(~usable[:, None], -1.0)
     named = {}
     for feature, (best, concept) in enumerate(zip(*mcc.max(0), strict=True)):
@@ -304,15 +333,23 @@ def after_tokens(
     shown: Mapping[int, str],
     strongest: int = 60,
 ) -> Label | None:
-    """A name from the tokens on which a feature is strongest, or from those before them."""
+    """A name from the tokens on which a feature is strongest, or from those before them.
+
+    The fewest words that make up most of them, at most `WORDS`.
+    """
     if int((values > 0).sum()) < strongest:
         return None
     top = values.topk(strongest).indices
-    for tokens, pattern in ((words, "“{}”"), (before, "after “{}”")):
-        ((token, count),) = Counter(tokens[top].tolist()).most_common(1)
-        word = shown[token].strip()
-        if count >= WORD_LABEL * strongest and word:
-            return Label(pattern.format(word))
+    for tokens, pattern in ((words, "{}"), (before, "after {}")):
+        said = Counter(shown[token].strip() for token in tokens[top].tolist())
+        listed = {word: count for word, count in said.most_common(WORDS) if word}
+        names: list[str] = []
+        agreed = 0
+        for word, count in listed.items():
+            names.append(f"“{word}”")
+            agreed += count
+            if agreed >= WORD_LABEL * strongest:
+                return Label(pattern.format(", ".join(names)))
     return None
 
 

@@ -13,6 +13,7 @@ from sae_widgets.demo.quality import (
     HeldOut,
     after_tokens,
     children,
+    crossed,
     evidence,
     human,
     labels,
@@ -86,6 +87,29 @@ def test_a_feature_may_be_named_after_its_word_or_the_word_before():
     either = words.clone()
     either[2::8] = 3  # the word itself is now one of two, the word before is always the same
     assert after_tokens(after_the, either, before, shown, strongest=30).label == "after “the”"
+
+
+def test_a_name_lists_a_few_words_where_one_is_not_enough():
+    words = torch.tensor([1, 1, 1, 2, 2, 3, 4, 5, 6, 7] * 10)
+    before = torch.arange(100) + 100
+    shown = {i: f" w{i}" for i in range(300)}
+    fires = (words <= 3).float() + 0.1
+    assert after_tokens(fires, words, before, shown, strongest=60).label == "“w1”, “w2”"
+    few = (words >= 4).float() + 0.1  # four words share what is left
+    assert after_tokens(few, words, before, shown, strongest=40) is None
+
+
+def test_a_feature_may_be_named_after_a_class_within_a_state():
+    sea = torch.tensor([True, True, False, False] * 20)
+    verb = torch.tensor([True, False, True, False] * 20)
+    choosing = torch.arange(80) < 40
+    truth = Evidence(("topic:sea", "verb"), torch.stack([sea, verb], 1), choosing)
+    both = crossed(truth)
+    assert both.concepts == ("topic:sea & verb",)
+    assert both.truth[:, 0].tolist() == [True, False, False, False] * 20
+    held = HeldOut([[0, *range(1, 81)]], torch.arange(80), truth, truth, truth)
+    named = labels((sea & verb).float()[:, None], held, {i: str(i) for i in range(81)})
+    assert named[0].to_json() == {"label": "sea: verb", "concept": "topic:sea & verb", "mcc": 1.0}
 
 
 def test_a_feature_that_hardly_fires_or_agrees_with_nothing_has_no_name():
