@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,13 @@ def demo(
             help="Let JupyterLab open a browser, or only print the address.",
         ),
     ] = True,
+    lab: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION",
+            help="An option for JupyterLab itself, as in --lab=--port=9000; as many as you like.",
+        ),
+    ] = None,
 ) -> None:
     """Copy the notebooks to FOLDER and open JupyterLab there.
 
@@ -71,7 +79,7 @@ def demo(
         )
     copy_notebooks(folder)
     if open_lab:
-        raise typer.Exit(run_lab(folder / FIRST, browser=browser))
+        raise typer.Exit(run_lab(folder / FIRST, lab or [], browser=browser))
 
 
 def copy_notebooks(folder: Path) -> None:
@@ -97,9 +105,13 @@ def copy_notebooks(folder: Path) -> None:
         stop(f"cannot write to {folder}: {error.strerror}. Name another folder.")
 
 
-def run_lab(notebook: Path, *, browser: bool) -> int:
+def run_lab(notebook: Path, options: list[str], *, browser: bool) -> int:
     """Run JupyterLab on `notebook` until it is stopped; its exit status."""
-    command = [sys.executable, "-m", "jupyterlab", str(notebook.resolve())]
+    command = [sys.executable, "-m", "jupyterlab", str(notebook.resolve()), *options]
+    if is_root() and "--allow-root" not in options:
+        # Containers are often used as root, and there Jupyter would only say that it will not.
+        typer.echo("You are root, so JupyterLab is started with --allow-root.")
+        command.append("--allow-root")
     if not browser:
         command.append("--no-browser")
     elif not has_browser():
@@ -115,6 +127,10 @@ def run_lab(notebook: Path, *, browser: bool) -> int:
             return lab.wait()
         except KeyboardInterrupt:
             continue  # it has heard Ctrl-C as well, and asks whether it is meant
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def has_browser() -> bool:

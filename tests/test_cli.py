@@ -60,9 +60,21 @@ def test_demo_opens_jupyterlab_on_the_quickstart_of_the_folder(run, tmp_path, mo
     calls = []
     monkeypatch.setattr(cli.subprocess, "Popen", lambda command: calls.append(command) or Ended())
     monkeypatch.setattr(webbrowser, "get", lambda: object())
+    monkeypatch.setattr(cli, "is_root", lambda: False)
     assert run("demo", str(tmp_path)).exit_code == 0
-    [command] = calls
-    assert command[1:] == ["-m", "jupyterlab", str(tmp_path / "quickstart.ipynb")]
+    assert run("demo", str(tmp_path), "--lab=--port=9000", "--lab=--ip=::1").exit_code == 0
+    plain = ["-m", "jupyterlab", str(tmp_path / "quickstart.ipynb")]
+    assert [command[1:] for command in calls] == [plain, [*plain, "--port=9000", "--ip=::1"]]
+
+
+def test_root_gets_the_option_that_jupyterlab_asks_root_for(run, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(cli.subprocess, "Popen", lambda command: calls.append(command) or Ended())
+    monkeypatch.setattr(webbrowser, "get", lambda: object())
+    monkeypatch.setattr(cli, "is_root", lambda: True)
+    result = run("demo", str(tmp_path))
+    assert calls[0][-1] == "--allow-root"
+    assert "You are root" in result.output
 
 
 def test_demo_prints_the_address_where_there_is_no_browser(run, tmp_path, monkeypatch):
