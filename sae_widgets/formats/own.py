@@ -47,7 +47,12 @@ def save_sae(sae: SAE, folder: str | Path, *, dtype: torch.dtype = torch.float32
         old = new.with_name(new.name + "-old")
         if folder.exists():
             folder.rename(old)
-        new.rename(folder)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
