@@ -121,6 +121,13 @@ class Stream(IterableDataset[Float[Tensor, " d_model"]]):
     batch: int = 64
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if isinstance(self.texts, Iterator):
+            raise ValueError(
+                "the texts of a stream are read once for each epoch, and these can be read only "
+                "once; pass a list, or an object whose __iter__ starts anew"
+            )
+
     def __iter__(self) -> Iterator[Float[Tensor, " d_model"]]:
         generator = torch.Generator().manual_seed(self.seed)
         held: list[Tensor] = []

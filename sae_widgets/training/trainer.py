@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sae_widgets.sae import SAE, JumpReLU
-from sae_widgets.training.activations import Source
+from sae_widgets.training.activations import Rows, Source
 from sae_widgets.training.objectives import Objective
 
 
@@ -187,6 +187,11 @@ def train(
         )
     if objective.k > d_sae:
         raise ValueError(f"k = {objective.k} features cannot fire of a dictionary of {d_sae}.")
+    if isinstance(activations, Rows) and len(activations) < recipe.batch:
+        raise ValueError(
+            f"{len(activations)} vectors do not fill one batch of {recipe.batch}: collect more, or "
+            "pass a Recipe with a smaller batch"
+        )
     scale = math.sqrt(d_model) / float(sample.square().sum(1).mean().sqrt())
     learner = Learner(
         initial(d_model, d_sae, hook, geometric_median(sample[:8192] * scale), recipe),

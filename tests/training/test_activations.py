@@ -63,3 +63,8 @@ def test_a_batch_of_rows_is_one_gather():
     rows = Rows(torch.arange(10.0)[:, None])
     assert rows.__getitems__([7, 2]).tolist() == [[7.0], [2.0]]
     assert rows[3].item() == 3.0
+
+
+def test_texts_that_can_be_read_only_once_are_refused(model):
+    with pytest.raises(ValueError, match="can be read only once; pass a list"):
+        Stream(model, "blocks.0.hook_resid_post", iter([[1, 2]]))

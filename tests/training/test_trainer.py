@@ -170,3 +170,9 @@ def test_training_does_not_touch_the_data(trained):
     _, x, _ = trained
     torch.testing.assert_close(x, planted()[0])
     assert copy.copy(Recipe()) == Recipe()
+
+
+def test_too_few_vectors_for_one_batch_are_refused_and_not_left_untrained():
+    x, _ = planted(vectors=200)
+    with pytest.raises(ValueError, match="200 vectors do not fill one batch of 256"):
+        train(Rows(x), BatchTopK(2), hook="h", d_sae=24, recipe=Recipe(steps=3, batch=256))
