@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from sae_widgets.demo import parse, world
 from sae_widgets.demo.concepts import (
@@ -37,6 +36,7 @@ from sae_widgets.demo.trials import parses, whole_sentences
 from sae_widgets.model import Model
 from sae_widgets.sae import SAE
 from sae_widgets.training.activations import batches
+from sae_widgets.training.quality import next_token_losses
 
 # What counts as reached; fixed before the first run.
 TARGETS = {"topic": 0.90, "register": 0.85, "mood": 0.60, "tense": 0.75}
@@ -206,10 +206,7 @@ def language(
     closed = [[bos, *tokenizer.encode(text, add_special_tokens=False), bos] for text in written]
     total, count = 0.0, 0
     for ids, inside in batches(closed, 64, frozenset()):
-        with torch.inference_mode():
-            logits = model(ids)[:, :-1]
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-        total += loss.view(len(ids), -1)[inside[:, 1:]].sum().item()
+        total += next_token_losses(model, ids)[inside[:, 1:]].sum().item()
         count += int(inside[:, 1:].sum())
     floor = -sum(map(parse.log_prob, written))
     sentences = [sentence for text in samples for sentence in whole_sentences(text)]

@@ -16,7 +16,6 @@ from functools import cache, lru_cache
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from sae_widgets.demo import parse, world
 from sae_widgets.model import Model
@@ -24,6 +23,7 @@ from sae_widgets.sae import SAE
 from sae_widgets.steering.edits import Add
 from sae_widgets.steering.generation import Arm, generate
 from sae_widgets.training.activations import batches
+from sae_widgets.training.quality import next_token_losses
 
 AXES = ("topic", "register", "mood", "tense")
 STRENGTHS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)  # mean norms
@@ -60,13 +60,10 @@ class Written:
         total, count = 0.0, 0
         start = iter(self.prompts)
         for ids, inside in batches(self.ids, 256, frozenset()):
-            with torch.inference_mode():
-                logits = model(ids)[:, :-1]
-            loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
             places = torch.arange(1, ids.shape[1])
             first = torch.tensor([next(start) for _ in range(len(ids))])
             counted = inside[:, 1:] & (places >= first[:, None])
-            total += loss.view(len(ids), -1)[counted].sum().item()
+            total += next_token_losses(model, ids)[counted].sum().item()
             count += int(counted.sum())
         return total / max(count, 1)
 

@@ -169,8 +169,17 @@ def losses(
         flat = value.flatten(2)
         return torch.where(keep.to(flat.device)[..., None], swap(flat), flat).view_as(value)
 
-    ids = ids.to(device_of(model))
     with lock(model), attached(model, {hook: replace} if swap else {}):
-        logits = model(ids)
+        return next_token_losses(model, ids)
+
+
+@torch.inference_mode()
+def next_token_losses(
+    model: Model, ids: Int[Tensor, "text position"]
+) -> Float[Tensor, "text prediction"]:
+    """How surprised the model is by each token but the first, in nats."""
+    ids = ids.to(device_of(model))
+    with lock(model):
+        logits = model(ids).float()
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     return loss.view(ids.shape[0], -1).cpu()
