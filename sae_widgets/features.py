@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from sae_widgets.model import Model, activations, check_tokens, context_length, device_of
 from sae_widgets.sae import SAE
@@ -136,7 +137,10 @@ def _explained(
     value: Float[Tensor, " entry"],
 ) -> Float[Tensor, " position"]:
     deviation = x - sae.b_dec
-    missing = deviation.index_add(0, position, value[:, None] * sae.W_dec[feature], alpha=-1)
+    starts = torch.searchsorted(position, torch.arange(len(x), device=x.device))
+    # The sum of the fired directions at each position; their table alone could fill the memory.
+    summed = F.embedding_bag(feature, sae.W_dec, starts, mode="sum", per_sample_weights=value)
+    missing = deviation - summed
     return 1 - missing.square().sum(-1) / deviation.square().sum(-1).clamp(min=1e-12)
 
 

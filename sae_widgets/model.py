@@ -164,19 +164,24 @@ def identity(model: Model) -> dict[str, str]:
 
     `weights` is a fingerprint of a sample of every tensor, which takes milliseconds at any size.
     """
-    digest = hashlib.sha256()
     parameters = dict(_network(model).named_parameters())
-    for name, tensor in parameters.items():
+    return {
+        "name": str(model.cfg.model_name),
+        "weights": fingerprint(parameters),
+        "dtype": str(next(iter(parameters.values())).dtype).removeprefix("torch."),
+        "transformer_lens": version("transformer-lens"),
+    }
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Tells weights from other weights, by up to 64 numbers of every tensor."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
         flat = tensor.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 64)].float().cpu()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(sample.numpy().tobytes())
-    return {
-        "name": str(model.cfg.model_name),
-        "weights": digest.hexdigest()[:16],
-        "dtype": str(next(iter(parameters.values())).dtype).removeprefix("torch."),
-        "transformer_lens": version("transformer-lens"),
-    }
+    return digest.hexdigest()[:16]
 
 
 # The lock
@@ -219,20 +224,20 @@ def attached(model: Model, hooks: Mapping[str, HookFunction]) -> Iterator[None]:
 
 @contextmanager
 def watched(
-    model: Model, see: Callable[[Int[Tensor, "row position"], int], None]
+    model: Model, see: Callable[[Int[Tensor, "row position"], int | None], None]
 ) -> Iterator[None]:
     """Call `see(ids, past)` at the start of every forward pass that anybody makes in the block.
 
     A hook sees activations only; this is how the ids of the running pass reach it. `past` is the
-    number of earlier positions that a key-value cache stands for. It is known once the first
-    transformer block starts, so hooks on the embeddings come too early for it.
+    number of earlier positions that a key-value cache stands for. It is known only once the first
+    transformer block starts: `see` is called with None for it first, before the embeddings.
     """
     current: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         found = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         current[:] = [found]
-        see(found, 0)
+        see(found, None)
 
     def count(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if current:

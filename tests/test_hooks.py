@@ -216,6 +216,48 @@ def test_where_is_worked_out_in_passes_that_somebody_else_makes(any_model, sae, 
     assert other == [False, *[on_prompt] * 5]
 
 
+def test_after_cached_steps_what_was_generated_is_still_known(any_model, sae):
+    seen = []
+    with (
+        sw.steering(any_model, sae, [sw.Add(5, 2.0, unit="raw", where="generated")]),
+        logits_hidden(any_model, seen),
+    ):
+        text = any_model.generate(
+            IDS[:, :4], max_new_tokens=3, do_sample=False, stop_at_eos=False, verbose=False
+        )
+        any_model(text)
+    plain = []
+    with logits_hidden(any_model, plain):
+        any_model(text)
+    moved = (seen[-1] - plain[0])[0].abs().amax(-1) > 1e-3
+    ordinary = text[0] != 0
+    assert not moved[:4].any()
+    assert torch.equal(moved[4:], ordinary[4:])
+    assert moved.any()
+
+
+def test_at_the_embeddings_where_is_refused_rather_than_guessed(any_model):
+    vector = row(a2=1.0)
+    edit = sw.Add(vector, 1.0, unit="raw", hook="hook_embed", where="generated")
+    with (
+        pytest.raises(RuntimeError, match=r"blocks\.0\.hook_resid_pre is the same place"),
+        sw.steering(any_model, None, [edit]),
+    ):
+        any_model(IDS)
+    seen = []
+    edit = sw.Add(vector, 1.0, unit="raw", hook="hook_embed")
+    with (
+        sw.steering(any_model, None, [edit]),
+        attached(any_model, {"hook_embed": lambda x: seen.append(x.clone())}),
+    ):
+        any_model(IDS)
+    with attached(any_model, {"hook_embed": lambda x: seen.append(x.clone())}):
+        any_model(IDS)
+    moved = (seen[0] - seen[1])[0]
+    torch.testing.assert_close(moved[ORDINARY], vector.expand(4, 16))
+    assert (moved[SPECIAL] == 0).all()
+
+
 def test_ids_must_be_known_so_that_special_tokens_are_left_alone(model, sae):
     embedded = torch.randn(1, 3, 16)
     with (

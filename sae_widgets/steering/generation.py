@@ -24,6 +24,7 @@ from sae_widgets.model import (
     context_length,
     device_of,
     end_of_text,
+    fingerprint,
     identity,
     lock,
     silent_hook,
@@ -300,4 +301,5 @@ def _text(model: Model, ids: Sequence[int], before: Sequence[int] = ()) -> str:
 
 
 def _identity_of_sae(sae: SAE) -> dict[str, str]:
-    return {"name": sae.name, "hook": sae.hook, "width": str(sae.d_sae)}
+    weights = fingerprint(dict(sae.named_parameters()))
+    return {"name": sae.name, "hook": sae.hook, "width": str(sae.d_sae), "weights": weights}

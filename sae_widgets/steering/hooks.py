@@ -96,7 +96,7 @@ class Passes:
         marks = [token for token in special_ids(model.tokenizer) if token < len(self._special)]
         self._special[marks] = True
         self._ids: Tensor | None = None
-        self._past = 0
+        self._past: int | None = 0
         self._prompt = 0
         self._text: Tensor | None = None  # the ids of the newest text read afresh
 
@@ -111,9 +111,11 @@ class Passes:
         self.fresh = ids.shape[1] if fresh is None else fresh
         self._ids, self._past, self._prompt = ids, past, prompt
 
-    def see(self, ids: Int[Tensor, "row position"], past: int) -> None:
-        """A pass reads `ids` after `past` others."""
-        if past == 0:
+    def see(self, ids: Int[Tensor, "row position"], past: int | None) -> None:
+        """A pass reads `ids` after `past` others; None: how many is not known yet."""
+        if past is None:
+            self._ids, self._past = ids, None
+        elif past == 0:
             text = self._text
             if text is None or not _continues(ids, text):
                 self._text = text = ids.clone()
@@ -130,10 +132,15 @@ class Passes:
                 f"left alone: {None if ids is None else tuple(ids.shape)} ids for activations of "
                 f"{shape} (row, position). Call the model on ids or text, not on embeddings."
             )
-        boundary = self._prompt - self._past
         may = ~self._special[ids]
         if where == "all":
             return may
+        if self._past is None:
+            raise RuntimeError(
+                f"at the embeddings it is not known yet which tokens are {where!r}: an edit there "
+                "acts with where='all'. blocks.0.hook_resid_pre is the same place, and knows."
+            )
+        boundary = self._prompt - self._past
         if boundary >= ids.shape[1]:  # the pass reads the prompt only
             return may if where == "prompt" else None
         if boundary <= 0:  # generated tokens only
