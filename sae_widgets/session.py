@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -143,18 +143,20 @@ class Session(traitlets.HasTraits):
     def _checked(self, edits: Iterable[AnyEdit]) -> list[dict[str, Any]]:
         """Edits in their JSON form; raises if one names what this session does not have."""
         checked = []
-        for edit in edits:
-            sae = self.saes[next(iter(self.saes))] if edit.sae is None else self._sae(edit.sae)
+        for edit in map(self._bound, edits):
             if edit.feature is not None:
-                sae.check_feature(edit.feature)
+                self._sae(edit.sae).check_feature(edit.feature)
             checked.append(edit.to_json())
         return checked
+
+    def _bound(self, edit: AnyEdit) -> AnyEdit:
+        """The edit with the SAE it means: a number alone is a feature of the chosen one."""
+        return edit if edit.sae is not None else replace(edit, sae=self.chosen)
 
     @traitlets.validate("_edits")
     def _known_edits(self, proposal: Mapping[str, Any]) -> list[dict[str, Any]]:
         with _refused():
-            self._checked(map(edit_from_json, proposal["value"]))
-        return list(proposal["value"])
+            return self._checked(map(edit_from_json, proposal["value"]))
 
     @traitlets.validate("chosen")
     def _known_sae(self, proposal: Mapping[str, Any]) -> str:
@@ -174,8 +176,8 @@ class Session(traitlets.HasTraits):
         self.selected = None
 
     def features(self, text: str, sae: str | None = None) -> Features:
-        """Which features fire on each token of `text`, as far as the model's context goes."""
-        return capture(self.model, self._sae(sae), self._encode(text).ids)
+        """Which features fire on each token of `text`; raises if it is over the model's context."""
+        return capture(self.model, self._sae(sae), self._encode(text, whole=True).ids)
 
     def generate(
         self,
@@ -188,10 +190,11 @@ class Session(traitlets.HasTraits):
     ) -> Run:
         """Continue `prompt` without edits and, beside it, under `edits`.
 
-        Several arms may be given by name: {"sea": [...], "random": [...]}.
+        Several arms may be given by name: {"sea": [...], "random": [...]}. A feature without the
+        name of an SAE is one of the chosen SAE, here and in `edits`.
         """
         named = edits if isinstance(edits, Mapping) else {"steered": edits} if edits else {}
-        arms = [Arm("base"), *(Arm(name, tuple(each)) for name, each in named.items())]
+        arms = [Arm("base"), *(Arm(n, tuple(map(self._bound, each))) for n, each in named.items())]
         return generate(
             self.model,
             self.saes,
@@ -211,6 +214,7 @@ class Session(traitlets.HasTraits):
             saes=[_choice(sae) for sae in self.saes.values()],
             sae=self.chosen,
             text=text,
+            has=self._has,
         )
         self._share(widget)
         return widget
@@ -234,6 +238,8 @@ class Session(traitlets.HasTraits):
         widget = Steering(
             self._run,
             saes=[_choice(sae) for sae in self.saes.values()],
+            sae=self.chosen,
+            has=self._has,
             features=self._listed(),
             prompt=prompt,
             edits=self._edits,
@@ -250,10 +256,7 @@ class Session(traitlets.HasTraits):
         chosen.check_feature(feature)
         self.chosen = chosen.name
         self.selected = feature
-        first = next(iter(self.saes))
-        if any(
-            edit.feature == feature and (edit.sae or first) == chosen.name for edit in self.edits
-        ):
+        if any(edit.feature == feature and edit.sae == chosen.name for edit in self.edits):
             return
         label = self._labels[chosen.name].get(feature)
         strength = FIRST_STRENGTH if label is None or label.strength is None else label.strength
@@ -384,12 +387,26 @@ class Session(traitlets.HasTraits):
     # Helpers
 
     def _share(self, widget: Heatmap | Steering) -> None:
-        """Let the widget follow the session and the session follow the widget."""
-        traitlets.link((self, "chosen"), (widget, "sae"))
-        traitlets.link((self, "selected"), (widget, "selected"))
+        """Let the widget follow the session and the session follow the widget, until it closes."""
+        links = [
+            traitlets.link((self, "chosen"), (widget, "sae")),
+            traitlets.link((self, "selected"), (widget, "selected")),
+        ]
         if isinstance(widget, Steering):
-            traitlets.link((self, "_edits"), (widget, "edits"))
+            links.append(traitlets.link((self, "_edits"), (widget, "edits")))
             self._steerings.append(widget)
+
+        def part() -> None:
+            for link in links:
+                link.unlink()
+            if widget in self._steerings:
+                self._steerings.remove(widget)
+
+        widget.on_close(part)
+
+    def _has(self, feature: int, sae: str) -> None:
+        """Raise if this session has no such feature."""
+        self._sae(sae).check_feature(feature)
 
     def _sae(self, name: str | None) -> SAE:
         if name is None:
@@ -431,12 +448,11 @@ class Session(traitlets.HasTraits):
 
         Every saved notebook carries this list, so it does not hold all features of all SAEs.
         """
-        first = next(iter(self.saes))
-        used = {(edit.sae or first, edit.feature) for edit in self.edits}
+        used = {(edit.sae, edit.feature) for edit in self.edits}
         others = sorted(
             (name, feature)
             for name, feature in used
-            if feature is not None and name != self.chosen and name in self.saes
+            if name is not None and feature is not None and name != self.chosen
         )
         return [
             *self._choices(self.chosen),
@@ -445,8 +461,8 @@ class Session(traitlets.HasTraits):
 
     @traitlets.observe("_edits", "chosen")
     def _list_again(self, _change: object) -> None:
+        listed = self._listed() if self._steerings else []
         for widget in self._steerings:
-            listed = self._listed()
             if listed != widget.features:
                 widget.features = listed
 
@@ -571,8 +587,8 @@ def _check_fit(model: Model, sae: SAE, sample: str | None) -> None:
     if sample is None or len(x) < 2:
         return
     with torch.inference_mode():
-        values = sae.encode(x)
-        missing = (x - sae.decode(values)).square().sum() / (x - x.mean(0)).square().sum()
+        values = sae.encode(x.to(sae.W_enc))
+        missing = (x - sae.decode(values).float()).square().sum() / (x - x.mean(0)).square().sum()
     fvu, active = float(missing), float((values > 0).sum(-1).float().mean())
     norm = float(x.norm(dim=-1).mean())
     known, usual = (sae.stats.norm, float(sae.stats.density.sum())) if sae.stats else (norm, active)

@@ -116,6 +116,11 @@ def test_a_text_over_the_context_is_cut_and_this_is_said(session):
     assert view.note == "This model reads 48 tokens at once: the first 48 of 3001 are shown."
 
 
+def test_features_of_a_text_over_the_context_are_refused(session):
+    with pytest.raises(ValueError, match="this model reads at most"):
+        session.features("the sea " * 400)
+
+
 def test_a_tokenizer_without_bos_reads_even_nothing(tokenizer_without_bos):
     session = sw.Session(tiny.gpt2(tokenizer_without_bos), tiny.make_sae(), sample=None)
     assert session._read("", "signed", no_check).tokens == []
@@ -224,10 +229,17 @@ def test_widgets_share_selection_choice_and_edits(session):
     heatmap.selected = 9
     assert session.selected == first.selected == second.selected == 9
     first.edits = [sw.Add(9, 0.5).to_json()]
-    assert session.edits == (sw.Add(9, 0.5),)
+    assert session.edits == (sw.Add(9, 0.5, sae="signed"),)
     assert second.edits == first.edits
     session.edits = [sw.Ablate(3), {"op": "scale", "feature": 4, "strength": 2}]
-    assert second.edits == first.edits == [sw.Ablate(3).to_json(), sw.Scale(4, 2).to_json()]
+    assert (
+        second.edits
+        == first.edits
+        == [
+            sw.Ablate(3, sae="signed").to_json(),
+            sw.Scale(4, 2, sae="signed").to_json(),
+        ]
+    )
     session.chosen = "lower"
     assert heatmap.sae == first.sae == "lower"
     assert session.sae.name == "lower"
@@ -237,9 +249,9 @@ def test_a_widget_made_later_starts_with_what_the_others_have(session):
     session.edits = [sw.Add(5, 0.5)]
     session.selected = 5
     late = session.steer()
-    assert (late.selected, late.edits) == (5, [sw.Add(5, 0.5).to_json()])
+    assert (late.selected, late.edits) == (5, [sw.Add(5, 0.5, sae="signed").to_json()])
     replaced = session.steer(edits=[sw.Ablate(1)])
-    assert late.edits == replaced.edits == [sw.Ablate(1).to_json()]
+    assert late.edits == replaced.edits == [sw.Ablate(1, sae="signed").to_json()]
 
 
 def test_steering_a_feature_from_the_heatmap_adds_one_edit(session):
@@ -304,6 +316,47 @@ def test_an_edit_of_a_feature_there_is_none_of_is_said_in_the_panel_and_changes_
     assert widget.status["state"] == "error"
     assert "no feature 99" in widget.status["text"]
     assert session.edits == ()
+    assert widget.edits == []
+
+
+def test_what_a_session_does_not_have_does_not_stay_in_a_widget_either(session):
+    heatmap, steering = session.heatmap(), session.steer()
+    for widget, trait, value in (
+        (heatmap, "selected", 99),
+        (steering, "edits", [sw.Ablate(99)]),
+        (steering, "edits", [sw.Ablate(5, sae="nobody's")]),
+    ):
+        before = getattr(widget, trait)
+        with pytest.raises(traitlets.TraitError, match=r"no (feature 99|SAE \"nobody's\")"):
+            setattr(widget, trait, value)
+        assert getattr(widget, trait) == before
+
+
+def test_a_number_alone_is_a_feature_of_the_chosen_sae(session):
+    session.chosen = "lower"
+    session.edits = [sw.Ablate(5)]
+    assert session.edits == (sw.Ablate(5, sae="lower"),)
+    widget = session.steer()
+    widget.edits = [sw.Scale(6, 2.0)]
+    assert session.edits == (sw.Scale(6, 2.0, sae="lower"),)
+    made = session.generate(TEXT, [sw.Ablate(5)], max_new_tokens=1)
+    assert made.arms[1].edits == (sw.Ablate(5, sae="lower"),)
+
+
+def test_a_closed_widget_parts_from_its_session_and_its_thread_ends(session):
+    before = set(threading.enumerate())
+    heatmap, steering = session.heatmap(), session.steer(TEXT, length=1)
+    heatmap.selected = 5
+    mine = set(threading.enumerate()) - before
+    assert len(mine) == 2
+    heatmap.close()
+    steering.close()
+    for thread in mine:
+        thread.join(5)
+        assert not thread.is_alive()
+    session.selected = 6
+    session.edits = [sw.Ablate(5)]
+    assert (heatmap.selected, steering.edits) == (5, [])
 
 
 def test_a_feature_outside_the_residual_stream_has_a_card_without_tokens(model):
@@ -411,6 +464,10 @@ def test_an_sae_that_does_not_fit_the_model_is_refused_with_the_likely_reason(
     with pytest.raises(ValueError, match="'signed' does not fit this model.*" + message):
         sw.Session(model, sae)
     sw.Session(model, sae, sample=None)  # unless one insists
+
+
+def test_an_sae_in_half_precision_is_tried_like_any_other(model):
+    sw.Session(model, fitting(model).to(torch.bfloat16))
 
 
 def test_a_placebo_may_explain_nothing(model):

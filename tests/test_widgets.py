@@ -16,7 +16,14 @@ SAES = [
     {"name": "topk", "title": "TopK", "placebo": None, "hook": "h", "width": 9},
     {"name": "frozen", "title": "Frozen", "placebo": "untrained", "hook": "h", "width": 9},
 ]
-EDIT = {"op": "add", "feature": 5, "strength": 0.5, "unit": "peak", "where": "all"}
+EDIT = {
+    "op": "add",
+    "feature": 5,
+    "strength": 0.5,
+    "unit": "peak",
+    "where": "all",
+    "sae": "topk",
+}
 
 
 def view(text, sae="topk", check=None):  # noqa: ARG001

@@ -49,6 +49,26 @@ def test_a_newer_job_ends_the_running_one_and_skips_the_waiting_ones():
     assert reports.states[-1] == (5, "done")
 
 
+def test_a_closed_worker_ends_its_job_and_its_thread_and_takes_no_more():
+    reports, begun = Reports(), threading.Event()
+
+    def endless(check):
+        begun.set()
+        while True:
+            check()
+            time.sleep(0.001)
+
+    worker = Worker(reports.append)
+    worker.submit(1, endless)
+    assert begun.wait(5)
+    thread = worker._thread
+    worker.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    worker.submit(2, lambda check: check())
+    assert reports.states == [(1, "working")]
+
+
 def test_only_the_job_that_is_named_is_stopped():
     reports, steps = Reports(), []
 

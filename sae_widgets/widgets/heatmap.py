@@ -104,12 +104,14 @@ class Heatmap(Panel):
         sae: str | None = None,
         text: str = "",
         worker: Callable[[Report], Executor] = default_executor,
+        **traits: Any,
     ) -> None:
-        super().__init__(saes, sae, worker, text=text, steerable=steer is not None)
+        super().__init__(saes, sae, worker, text=text, steerable=steer is not None, **traits)
         self._read = read
         self._describe = describe
         self._steer = steer
         self._describer = worker(self._show_trouble)
+        self.on_close(self._describer.close)
         if text:
             # In this cell, not on the worker: a mistake in the text raises where it was made.
             self.show(read(text, self.sae, lambda: None))
@@ -164,7 +166,10 @@ class Heatmap(Panel):
         self._executor.submit(id, job)
 
     def _on_selected(self, _change: object) -> None:
-        self._describe_selected()
+        if self.selected is None or self._seen():
+            self._describe_selected()
+        else:
+            self._put_off = True
 
     def _describe_selected(self) -> None:
         """Fill the card, on a worker of its own: the model may be held by a long run.

@@ -31,11 +31,16 @@ def bundle(name: str) -> Path:
     return path
 
 
+Has = Callable[[int, str], None]
+"""Raises if there is no such feature of the SAE of this name."""
+
+
 class Panel(anywidget.AnyWidget):
     """The traits that all widgets share.
 
     `saes` lists the SAEs a person can choose from, each {"name", "title", "placebo", "hook",
-    "width"}; `placebo` says why one is a placebo and is None for a real one.
+    "width"}; `placebo` says why one is a placebo and is None for a real one. A feature that
+    `has(feature, sae)` raises at is refused.
     """
 
     status = traitlets.Dict(Status().to_json()).tag(sync=True)  # the kernel's
@@ -52,13 +57,18 @@ class Panel(anywidget.AnyWidget):
         saes: Sequence[Mapping[str, Any]],
         sae: str | None = None,
         worker: Callable[[Report], Executor] = default_executor,
+        *,
+        has: Has = lambda feature, sae: None,  # noqa: ARG005
         **traits: Any,
     ) -> None:
+        self._at_close: list[Callable[[], None]] = []
         choices = [plain(choice) for choice in saes]
         if not choices:
             raise ValueError("a widget needs at least one SAE; got an empty list of `saes`")
+        self._has = has
         super().__init__(saes=choices, sae=sae or choices[0]["name"], **traits)
         self._executor = worker(self._show_status)
+        self.on_close(self._executor.close)
         self._newest = 0  # the id of the last request that was given to the worker
         self._pinged: float | None = None
         self._put_off = False
@@ -72,6 +82,30 @@ class Panel(anywidget.AnyWidget):
                 f"there is no SAE named {proposal['value']!r} here; the names are {names}"
             )
         return str(proposal["value"])
+
+    @traitlets.validate("selected")
+    def _known_feature(self, proposal: Mapping[str, Any]) -> int | None:
+        feature: int | None = proposal["value"]
+        if feature is not None:
+            self._check_feature(feature, self.sae)
+        return feature
+
+    def _check_feature(self, feature: int, sae: str) -> None:
+        """A trait refuses a value by a TraitError, whatever found it wrong."""
+        try:
+            self._has(feature, sae)
+        except (ValueError, IndexError) as error:
+            raise traitlets.TraitError(str(error)) from error
+
+    def on_close(self, act: Callable[[], None]) -> None:
+        """Do `act` when the widget is closed."""
+        self._at_close.append(act)
+
+    def close(self) -> None:
+        """Part from the session and from the browser, and end the widget's threads."""
+        while self._at_close:
+            self._at_close.pop()()
+        super().close()
 
     @traitlets.observe("pick")
     def _on_pick(self, change: Mapping[str, Any]) -> None:
@@ -113,10 +147,14 @@ class Panel(anywidget.AnyWidget):
         Running a cell again leaves the widget of the run before behind, linked to its session:
         without this, every one of them would compute at every change.
         """
-        if self._pinged is None or time.monotonic() - self._pinged < SIGHT:
+        if self._seen():
             self.refresh()
         else:
             self._put_off = True
+
+    def _seen(self) -> bool:
+        """Whether a view is in sight, or none has been opened yet."""
+        return self._pinged is None or time.monotonic() - self._pinged < SIGHT
 
     def _next_id(self) -> int:
         """An id above every one that has been used, for a request that Python makes itself."""

@@ -50,6 +50,7 @@ class Steering(Panel):
         run: RunRequest,
         *,
         saes: Sequence[Mapping[str, Any]],
+        sae: str | None = None,
         features: Sequence[Mapping[str, Any]] = (),
         prompt: str = "",
         edits: Sequence[Mapping[str, Any]] = (),
@@ -57,7 +58,7 @@ class Steering(Panel):
         **traits: Any,
     ) -> None:
         super().__init__(
-            saes, None, worker, features=plain(features), prompt=prompt, edits=edits, **traits
+            saes, sae, worker, features=plain(features), prompt=prompt, edits=edits, **traits
         )
         self._run = run
         self.observe(self._on_request, "request")
@@ -78,9 +79,14 @@ class Steering(Panel):
     @traitlets.validate("edits")
     def _valid_edits(self, proposal: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
-            return [check_edit(edit) for edit in proposal["value"]]
+            edits = [check_edit(edit) for edit in proposal["value"]]
         except ValueError as error:
             raise traitlets.TraitError(str(error)) from error
+        for edit in edits:
+            edit["sae"] = edit.get("sae") or self.sae  # a number alone is one of the chosen SAE's
+            if "feature" in edit:
+                self._check_feature(edit["feature"], edit["sae"])
+        return edits
 
     def _on_request(self, change: Mapping[str, Any]) -> None:
         try:

@@ -54,6 +54,9 @@ class Executor(Protocol):
     def stop(self, id: int) -> None:
         """End job `id` if it is the one running or waiting; any other id is ignored."""
 
+    def close(self) -> None:
+        """Take no more jobs, and end what runs."""
+
 
 class Worker:
     """One daemon thread that always works on the newest job.
@@ -70,10 +73,13 @@ class Worker:
         self._newest = 0  # counts submissions; ids come from outside and may repeat
         self._id = 0
         self._stopped = False
+        self._closed = False
         self._thread: threading.Thread | None = None
 
     def submit(self, id: int, job: Job) -> None:
         with self._change:
+            if self._closed:
+                return
             self._waiting = (id, job)
             self._newest += 1
             self._id = id
@@ -88,11 +94,19 @@ class Worker:
             if id == self._id:
                 self._stopped = True
 
+    def close(self) -> None:
+        with self._change:
+            self._closed = True
+            self._newest += 1  # what runs is replaced by nothing
+            self._change.notify()
+
     def _loop(self) -> None:
         while True:
             with self._change:
-                while self._waiting is None:
+                while self._waiting is None and not self._closed:
                     self._change.wait()
+                if self._closed or self._waiting is None:
+                    return
                 id, job = self._waiting
                 self._waiting = None
                 mine = self._newest
@@ -126,6 +140,9 @@ class Inline:
 
     def stop(self, id: int) -> None:
         """Nothing to do: a job has ended before anybody can ask."""
+
+    def close(self) -> None:
+        """Nothing to do: there is no thread."""
 
 
 def default_executor(report: Report) -> Executor:

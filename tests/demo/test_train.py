@@ -61,6 +61,6 @@ def test_the_bar_counts_every_stage():
     """Three seeds of eight plans on the first model, of six on the second; attention once."""
     saes = 25 + 18
     trials = 2 * (3 * 3 + 1) + 3
-    assert count_stages(Settings()) == 2 + 1 + saes + 2 * 2 + saes + trials + 2
+    assert count_stages(Settings()) == 1 + 2 + 1 + saes + 2 * 2 + saes + trials + 2
     assert len([plan for n in MODELS for plan in plans(Settings(), n)]) == saes
     assert count_stages(REHEARSAL) < count_stages(Settings())
