@@ -382,10 +382,11 @@ def test_streamed_tokens_are_gathered_to_twenty_messages_a_second(monkeypatch):
         feed([[f"a{step}"], [f"b{step}"]])
     assert len(sent) <= 20
     assert sent[0]["arms"] == [["a0"], ["b0"]]  # the first token goes at once
-    assert [message["seq"] for message in sent] == list(range(len(sent)))
-    told = [token for message in sent for token in message["arms"][1]]
+    # Each message stands alone: one that was lost, or came before the view, is not missed.
+    told = sent[-1]["arms"][1]
     assert told == [f"b{step}" for step in range(len(told))]
     assert len(told) > 90
+    assert sent[5]["arms"][1] == told[: len(sent[5]["arms"][1])]
 
 
 # Both

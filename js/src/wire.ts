@@ -152,9 +152,8 @@ export interface Run {
 export interface TokensMessage {
   kind: "tokens";
   id: number;
-  seq: number;
+  /** All that each arm has written so far. */
   arms: string[][];
-  seconds: number;
 }
 
 export interface SteeringTraits extends PanelTraits {

@@ -3,7 +3,7 @@ import type { RenderProps } from "@anywidget/types";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import heatmap from "../src/widgets/heatmap";
 import steering from "../src/widgets/steering";
-import type { HeatmapTraits, Run, SteeringTraits } from "../src/wire";
+import type { FeatureRow, HeatmapTraits, Run, SteeringTraits, View } from "../src/wire";
 import { FakeModel } from "./model";
 
 const EMPTY = new DataView(new ArrayBuffer(0));
@@ -160,18 +160,32 @@ test("a kernel that is silent for two seconds is said to be, and comes back by i
   model.silent = true;
   await vi.advanceTimersByTimeAsync(2100);
   expect(el.textContent).toContain("No answer from the kernel");
-  expect(find<HTMLButtonElement>(".sae-primary").disabled).toBe(true);
+  expect(find(".sae-primary").getAttribute("aria-disabled")).toBe("true");
   model.fire("msg:custom", { kind: "pong", id: 3 });
   await settle();
   expect(el.textContent).not.toContain("No answer");
-  expect(find<HTMLButtonElement>(".sae-primary").disabled).toBe(false);
+  expect(find(".sae-primary").getAttribute("aria-disabled")).toBe("false");
+});
+
+test("a kernel that is busy from the start is not called a recording", async () => {
+  el.className = "jupyter-widgets-view"; // ipywidgets adds `-disconnected` where there is none
+  const model = new FakeModel({ ...HEATMAP, text: "So" });
+  model.silent = true;
+  close = heatmap.render({ model: model.model, el } as unknown as Parameters<
+    typeof heatmap.render
+  >[0]);
+  await vi.advanceTimersByTimeAsync(2100);
+  expect(find("[role=alert]").textContent).toContain("No answer from the kernel");
+  expect(find<HTMLTextAreaElement>(".sae-text").readOnly).toBe(false);
 });
 
 test("a saved view without a kernel says that it is recorded, quietly, and writes nothing", async () => {
   close?.();
+  el.className = "jupyter-widgets-disconnected";
   const model = new FakeModel({
     ...STEERING,
     prompt: "So",
+    edits: [EDIT],
     run: run(1, [[" a"], [" b"]]),
     status: { ...SHARED.status, id: 2, state: "working" },
   });
@@ -185,6 +199,16 @@ test("a saved view without a kernel says that it is recorded, quietly, and write
   expect(find(".sae-note").textContent).toContain("Recorded");
   expect(el.querySelector("[role=alert]")).toBeNull();
   expect(find(".sae-foot").textContent).not.toContain("writing");
+  // What cannot work is disabled, with the reason, and the recording stays as it is.
+  expect(find<HTMLTextAreaElement>(".sae-text").readOnly).toBe(true);
+  expect(find(".sae-op").closest("fieldset")?.disabled).toBe(true);
+  expect(find(".sae-op").closest("fieldset")?.title).toContain("no kernel");
+  find(".sae-slider").dispatchEvent(
+    new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }),
+  );
+  await settle();
+  expect(model.get("edits")).toEqual([EDIT]);
+  expect(find(".sae-thumb")).not.toBeNull();
 });
 
 test("nobody is asked for a pulse after ten minutes without a sign of a person", async () => {
@@ -203,6 +227,21 @@ test("an error is one sentence in place, with the rest in a drawer", async () =>
   });
   expect(find(".sae-trouble span").textContent).toBe("it broke");
   expect(find("details pre").textContent).toBe("Traceback");
+});
+
+const viewOf = (row: FeatureRow): View => ({
+  id: 1,
+  text: "So",
+  sae: "topk",
+  tokens: ["So"],
+  special: [],
+  part: [],
+  note: "",
+  model: "",
+  hook: "h",
+  width: 9,
+  active: 1,
+  features: [row],
 });
 
 const EDIT = { op: "add", feature: 131, strength: 0.5, unit: "peak", sae: "topk" } as const;
@@ -274,7 +313,7 @@ test("tokens stream over the old text, and those of a run that was replaced are 
   await settle();
   expect(find(".sae-panes").className).toContain("sae-old");
 
-  const message = { kind: "tokens", id: 2, seq: 0, arms: [[" d"], [" e"]], seconds: 0.1 };
+  const message = { kind: "tokens", id: 2, arms: [[" d"], [" e"]] };
   model.fire("msg:custom", message);
   model.fire("msg:custom", { ...message, id: 1, arms: [[" no"], [" no"]] });
   await settle();
@@ -302,7 +341,7 @@ test("the first words of a new prompt do not stand before the old text", async (
   type(".sae-text", "Then");
   find(".sae-text").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
   await settle();
-  model.fire("msg:custom", { kind: "tokens", id: 2, seq: 0, arms: [[" c"], [" d"]], seconds: 0 });
+  model.fire("msg:custom", { kind: "tokens", id: 2, arms: [[" c"], [" d"]] });
   await settle();
   const panes = [...el.querySelectorAll(".sae-pane p")].map((p) => p.textContent);
   expect(panes).toEqual(["Then c", "Then d"]);
@@ -360,6 +399,64 @@ test("what is typed in a box stays while a run redraws it, and Enter takes it", 
   box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
   await settle();
   expect(model.get("edits")[0]?.strength).toBe(0.7);
+});
+
+test("what cannot be taken stays in its box, with what would be right beside it", async () => {
+  const model = await showSteering({ prompt: "So" });
+  const box = () => find<HTMLInputElement>("[aria-label='tokens to write']");
+  type("[aria-label='tokens to write']", "5000");
+  box().dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+  await settle();
+  expect(box().value).toBe("5000");
+  expect(box().getAttribute("aria-invalid")).toBe("true");
+  expect(find(".sae-bad").textContent).toBe("a number from 1 to 2000");
+  expect(model.get("length")).toBe(40);
+  box().dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+  await settle();
+  expect(box().value).toBe("40");
+  expect(el.querySelector(".sae-bad")).toBeNull();
+});
+
+test("a view that is opened while a run goes on shows it from its beginning", async () => {
+  const model = await showSteering({
+    prompt: "So",
+    request: {},
+    status: { ...SHARED.status, id: 1, state: "working" },
+  });
+  model.fire("msg:custom", {
+    kind: "tokens",
+    id: 1,
+    arms: [
+      [" a", " b", " c"],
+      [" a", " x"],
+    ],
+  });
+  await settle();
+  const panes = [...el.querySelectorAll(".sae-pane p")].map((p) => p.textContent);
+  expect(panes).toEqual(["So a b c", "So a x"]);
+});
+
+test("a run that is stopped says after how many tokens, and is spoken", async () => {
+  const model = await showSteering({ prompt: "So", run: RUN, status: DONE });
+  find("form").dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
+  await settle();
+  model.set("run", {
+    ...run(2, [
+      [" a", " b"],
+      [" a", " c"],
+    ]),
+    ended: "stopped",
+  });
+  model.set("status", { ...DONE, id: 2 });
+  await settle();
+  expect(find(".sae-foot").textContent).toContain("stopped");
+  expect(find("[aria-live]").textContent).toBe("stopped");
+});
+
+test("the recommended strength is told to the eye and to a screen reader", async () => {
+  await showSteering({ edits: [EDIT] });
+  expect(find(".sae-slider").title).toContain("Recommended: 0.48 × peak");
+  expect(find(".sae-slider").getAttribute("aria-description")).toBe("Recommended: 0.48 × peak");
 });
 
 test("the name of an edit picks its SAE and its feature in one", async () => {
@@ -421,6 +518,9 @@ test("Escape closes the open list of features and does not stop the run", async 
   model.set("status", { ...DONE, id: 2, state: "working" });
   find<HTMLInputElement>(".sae-search").focus();
   await settle();
+  expect(el.querySelector(".sae-list")).toBeNull(); // who passes by with Tab is shown nothing
+  find(".sae-search").click();
+  await settle();
   expect(el.querySelector(".sae-list")).not.toBeNull();
   const leave = () =>
     find(".sae-search").dispatchEvent(
@@ -434,29 +534,35 @@ test("Escape closes the open list of features and does not stop the run", async 
   expect(model.get("stop")).toBe(2);
 });
 
+test("who steers from the heatmap is told where to look", async () => {
+  const row = { feature: 5, label: "five", peak: 1, density: 0, max: 1, mean: 1, share: 1 };
+  const model = await showHeatmap({ text: "So", view: viewOf(row), selected: 5 });
+  find(".sae-card button").click();
+  await settle();
+  expect(model.saved.at(-1)?.steer).toEqual({ id: 1, feature: 5, sae: "topk" });
+  expect(find(".sae-card [role=status]").textContent).toContain("among the edits");
+});
+
+test("without a corpus's statistics nothing is called a peak", async () => {
+  const row = { feature: 5, label: "", peak: null, density: null, max: 1, mean: 1, share: 1 };
+  await showHeatmap({ text: "So", view: viewOf(row) });
+  expect(find(".sae-legend").textContent).toContain("each row's largest");
+  expect(find(".sae-legend").textContent).not.toContain("peak");
+});
+
 test("the card of another feature is not shown under a new name", async () => {
   const row = { feature: 5, label: "five", peak: 1, density: 0, max: 1, mean: 1, share: 1 };
-  const view = {
-    id: 1,
-    text: "So",
-    sae: "topk",
-    tokens: ["So"],
-    special: [],
-    part: [],
-    note: "",
-    model: "",
-    hook: "h",
-    width: 9,
-    active: 1,
-    features: [row],
-  };
   const card = { ...row, sae: "topk", likely: [[" x", 1]] as [string, number][], unlikely: [] };
-  const model = await showHeatmap({ text: "So", view, card, selected: 5 });
+  const model = await showHeatmap({ text: "So", view: viewOf(row), card, selected: 5 });
   expect(find(".sae-card").textContent).toContain("makes likely");
   model.set("card", { ...card, feature: 6 });
   await settle();
   expect(find(".sae-card").textContent).toContain("five");
-  expect(find(".sae-card").textContent).not.toContain("makes likely");
+  const behind = find(".sae-card [aria-hidden=true]"); // greyed, so that nothing jumps
+  expect(behind.className).toBe("sae-old");
+  expect(find(".sae-card").textContent?.replace(behind.textContent ?? "", "")).not.toContain(
+    "likely",
+  );
   model.silent = true;
   await vi.advanceTimersByTimeAsync(2100);
   expect(find(".sae-card").textContent).toContain("needs a kernel");

@@ -122,10 +122,11 @@ class Steering(Panel):
 
 
 class TokenFeed:
-    """Sends tokens to the browser as they come, at most `RATE` messages a second.
+    """Sends what the arms have written so far, at most `RATE` times a second.
 
-    Jupyter drops messages above its rate limit without a word, so they are gathered. The last ones
-    may stay here unsent: a run ends with the `run` trait, which holds them all.
+    Jupyter drops messages above its rate limit without a word, and a view that is opened late has
+    missed the first: so each message holds all. The last tokens may stay here unsent: a run ends
+    with the `run` trait, which has them.
     """
 
     RATE = 20
@@ -133,9 +134,7 @@ class TokenFeed:
     def __init__(self, id: int, send: Callable[[dict[str, Any]], None]) -> None:
         self._id = id
         self._send = send
-        self._sequence = 0
         self._arms: list[list[str]] = []
-        self._start = time.perf_counter()
         self._sent = -math.inf
 
     def __call__(self, arms: Sequence[Sequence[str]]) -> None:
@@ -146,18 +145,9 @@ class TokenFeed:
         now = time.perf_counter()
         if now - self._sent < 1 / self.RATE:
             return
-        self._send(
-            {
-                "kind": "tokens",
-                "id": self._id,
-                "seq": self._sequence,
-                "arms": self._arms,
-                "seconds": now - self._start,
-            }
-        )
-        self._sequence += 1
+        arms = [list(tokens) for tokens in self._arms]
+        self._send({"kind": "tokens", "id": self._id, "arms": arms})
         self._sent = now
-        self._arms = [[] for _ in self._arms]
 
 
 def check_request(request: Mapping[str, Any]) -> dict[str, Any]:

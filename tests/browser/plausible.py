@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sae_widgets.widgets import FeatureRow, HeatmapView
+from sae_widgets.widgets import Cancelled, FeatureRow, HeatmapView, Replaced
 
 SAES = [
     {
@@ -237,13 +237,20 @@ def run(
     length = request["length"]
     unsteered, steered = pieces(UNSTEERED)[:length], pieces(STEERED)[:length]
     texts = [unsteered, steered if pushes else unsteered]
+    ended = "length"
     for step in range(max(map(len, texts))):
-        check()
+        try:
+            check()
+        except Replaced:
+            raise
+        except Cancelled:  # what is written stays, as in a session
+            ended, texts = "stopped", [text[:step] for text in texts]
+            break
         on_tokens([text[step : step + 1] for text in texts])
         if pause:
             time.sleep(pause)
     prompt = pieces(request["prompt"])
-    steps = len(texts[0]) - 1
+    steps = max(0, len(texts[0]) - 1)
     return {
         "prompt": prompt,
         "arms": [
@@ -251,7 +258,7 @@ def run(
             {"name": "steered", "tokens": texts[1], "nll": 1.93 if pushes else 1.71},
         ],
         "fork": 0 if pushes else None,
-        "ended": "length",
+        "ended": ended,
         "calls": {"prefill": 1, "steps": steps},
         "ratio": 0.39 if pushes else 0.0,
         "positions": [len(prompt), steps] if pushes else [0, 0],

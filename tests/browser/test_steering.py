@@ -36,7 +36,7 @@ def test_both_texts_stand_side_by_side_with_the_place_where_they_part(bridge):
     assert panes.nth(1).inner_text().startswith("The captain opened the harbor")
     assert root.locator(".sae-fork").count() == 2
     assert "harbor" in root.locator(".sae-moved").first.inner_text()
-    assert "applied at 4 + 26 positions" in root.locator(".sae-foot").inner_text()
+    assert "applied at 4 + 26 of 30 positions" in root.locator(".sae-foot").inner_text()
 
 
 def test_a_drag_changes_the_strength_and_runs_again_while_it_lasts(bridge):
@@ -93,6 +93,21 @@ def test_a_feature_is_added_by_a_click_on_it(bridge):
     bridge.until(lambda: widget.edits, "it was added")
     chosen = next(f for f in plausible.FEATURES if f["label"] == name)
     assert widget.edits[0]["feature"] == chosen["feature"]
+
+
+def test_the_list_of_features_is_not_cut_off_by_the_cell_it_hangs_out_of(bridge):
+    root = bridge.show(steering(edits=()))
+    cell = root.locator("xpath=../..")
+    cell.evaluate("(cell) => { cell.style.overflow = 'hidden'; cell.style.height = '150px'; }")
+    root.get_by_label("add a feature").click()
+    options = root.get_by_role("option")
+    options.first.wait_for()
+    hit = """(option) => {
+      const { left, top, height } = option.getBoundingClientRect();
+      return option.contains(document.elementFromPoint(left + 20, top + height / 2));
+    }"""
+    assert options.nth(5).evaluate(hit)
+    assert options.nth(5).bounding_box()["y"] > cell.bounding_box()["y"] + 150
 
 
 def test_the_name_of_an_edit_chooses_its_sae_too(bridge):
@@ -161,7 +176,7 @@ def test_tokens_stream_in_and_stop_stops(bridge):
     bridge.until(lambda: "harbor" in pane.inner_text(), "the first token shows")
     assert not widget.run, "it shows before the run has ended"
     root.get_by_role("button", name="Stop").click()
-    bridge.until(lambda: widget.status["state"] == "stopped", "it stopped")
+    bridge.until(lambda: widget.run.get("ended") == "stopped", "it stopped")
     bridge.sees("stopped after")
     assert "harbor" in pane.inner_text(), "what was written stays"
 

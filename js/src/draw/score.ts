@@ -58,12 +58,12 @@ export function drawScore(
   g.clearRect(0, 0, window.width, window.height);
   g.textBaseline = "middle";
   const pen: Pen = { g, score, at, window, palette, seen: visible(at, window) };
-  clipped(g, at.names, at.header + at.strip, window.width, window.height, () => {
-    drawCells(pen);
-    drawMarks(pen);
-  });
-  clipped(g, 0, at.header + at.strip, at.names, window.height, () => drawNames(pen));
-  clipped(g, at.names - 18, 0, window.width, at.header + at.strip, () => drawTokens(pen));
+  const top = at.header + at.strip;
+  clipped(g, at.names, top, window.width, window.height, () => drawCells(pen));
+  // Marks stand a little outside of their cells, those of the first row and column too.
+  clipped(g, at.names - 3, top - 3, window.width, window.height, () => drawMarks(pen));
+  clipped(g, 0, top, at.names, window.height, () => drawNames(pen));
+  clipped(g, at.names - 18, 0, window.width, top, () => drawTokens(pen));
 }
 
 interface Pen {
@@ -139,7 +139,6 @@ function drawMarks(pen: Pen): void {
   if (focus) {
     box(pen, focus.row, focus.column, palette.page, 4);
     box(pen, focus.row, focus.column, palette.accent, 2);
-    g.setLineDash([]);
   }
   if (token !== null) {
     g.fillStyle = palette.warm;
@@ -189,7 +188,8 @@ function drawTokens(pen: Pen): void {
   g.font = `12px ${palette.mono}`;
   g.textAlign = "left";
   // Tokens to the left of the window lean into it.
-  const first = Math.max(0, seen.firstColumn - 1);
+  const lean = Math.ceil((LONGEST * Math.SQRT1_2) / at.column);
+  const first = Math.max(0, seen.firstColumn - lean);
   for (let column = first; column <= seen.lastColumn; column++) {
     const token = view.tokens[column] ?? "";
     const lit = score.hover?.column === column || score.token === column;
@@ -215,7 +215,7 @@ function drawTokens(pen: Pen): void {
 }
 
 /** `text`, cut to `room` pixels in the pen's font. */
-export function ellipsis(g: CanvasRenderingContext2D, text: string, room: number): string {
+function ellipsis(g: CanvasRenderingContext2D, text: string, room: number): string {
   if (g.measureText(text).width <= room) return text;
   const letters = [...text];
   let low = 0;

@@ -1,5 +1,6 @@
 /** The card of one feature: its name, how it fires, what it makes likely. */
 
+import { useRef } from "preact/hooks";
 import { Histogram } from "../draw/histogram";
 import { number, percent, signed } from "../text";
 import type { Card, FeatureRow } from "../wire";
@@ -12,12 +13,18 @@ interface Props {
   card: Partial<Card>;
   /** The value to mark in the histogram. */
   mark: number | null;
+  /** It has just been added to the edits. */
+  steered: boolean;
   onSteer: (() => void) | null;
 }
 
-export function FeatureCard({ feature, sae, row, card, mark, onSteer }: Props) {
+export function FeatureCard({ feature, sae, row, card, mark, steered, onSteer }: Props) {
   const { alive, why } = useHost();
   const ready = card.feature === feature && card.sae === sae;
+  // Until its own facts are here, those of the feature before stay, greyed: nothing jumps.
+  const last = useRef<Partial<Card>>({});
+  if (ready) last.current = card;
+  const body = last.current;
   const label = (ready ? card.label : row?.label) ?? "";
   const peak = (ready ? card.peak : row?.peak) ?? null;
   const density = (ready ? card.density : row?.density) ?? null;
@@ -31,27 +38,27 @@ export function FeatureCard({ feature, sae, row, card, mark, onSteer }: Props) {
           density {percent(density)}
         </span>
       </div>
-      {ready ? (
-        <>
-          {card.histogram && peak !== null && (
-            <Histogram counts={card.histogram} peak={peak} mark={mark} />
+      {!ready && !alive ? (
+        <p class="sae-waiting sae-tiny sae-soft">What it makes likely needs a kernel to say.</p>
+      ) : body.feature === undefined ? (
+        <p class="sae-waiting" />
+      ) : (
+        <div class={ready ? "" : "sae-old"} aria-hidden={!ready}>
+          {body.histogram && typeof body.peak === "number" && (
+            <Histogram counts={body.histogram} peak={body.peak} mark={ready ? mark : null} />
           )}
           <Chips
             name="makes likely"
             title="Logit lens: the next tokens whose scores its direction raises most"
-            tokens={card.likely}
+            tokens={body.likely}
           />
           <Chips
             name="makes unlikely"
             title="Logit lens: the next tokens whose scores its direction lowers most"
-            tokens={card.unlikely}
+            tokens={body.unlikely}
           />
-          {card.note && <p class="sae-tiny sae-soft">{card.note}</p>}
-        </>
-      ) : (
-        <p class="sae-waiting sae-tiny sae-soft">
-          {alive ? "" : "What it makes likely needs a kernel to say."}
-        </p>
+          {body.note && <p class="sae-tiny sae-soft">{body.note}</p>}
+        </div>
       )}
       {onSteer && (
         <button
@@ -63,6 +70,11 @@ export function FeatureCard({ feature, sae, row, card, mark, onSteer }: Props) {
         >
           Steer it
         </button>
+      )}
+      {steered && (
+        <p class="sae-tiny sae-soft" role="status">
+          It is among the edits. A steering panel shows them: <code>session.steer()</code>
+        </p>
       )}
     </div>
   );

@@ -4,6 +4,7 @@ import { convert, neutral, push, range, resting, step, withOperation } from "../
 import { parseNumber, strength } from "../text";
 import type { Edit, Operation, Sae, SteeringFeature, Unit, Where } from "../wire";
 import { Box } from "./box";
+import { useHost } from "./frame";
 import { PlaceboBadge } from "./sae";
 import { Slider } from "./slider";
 
@@ -35,6 +36,7 @@ const PLACES: Record<Where, string> = {
 };
 
 export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRemove }: Props) {
+  const { recorded, why } = useHost();
   const on = edit.on ?? true;
   const unit = edit.unit ?? "peak";
   const value = edit.strength ?? 0;
@@ -90,7 +92,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
         ))}
       </select>
       <Slider
-        value={value}
+        value={still ? null : value}
         min={min}
         max={max}
         step={step(edit, feature)}
@@ -98,7 +100,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
         mark={recommended ? rest : null}
         label={`strength of feature ${number} ${name}`}
         unit={words}
-        disabled={still}
+        disabled={recorded ? why : null}
         onInput={(next) => onChange({ ...edit, strength: next })}
         onReset={() => onChange({ ...edit, strength: rest })}
         onRemove={onRemove}
@@ -113,6 +115,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
               aria-label="strength"
               title="The strength; Enter takes it"
               text={strength(value)}
+              wanted="a number"
               read={parseNumber}
               onTake={(typed) => typed !== value && onChange({ ...edit, strength: typed })}
               onFocus={(event) => event.currentTarget.select()}

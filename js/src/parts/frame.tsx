@@ -8,14 +8,24 @@ import type { PanelTraits, Status } from "../wire";
 import { keepKeys, type Pulse, useKernel, usePalette } from "./host";
 
 interface HostState extends Pulse {
+  /** There was never a kernel behind this view: it shows what was saved. */
+  recorded: boolean;
   /** Why nothing can be asked of the kernel; null while it answers. */
   why: string | null;
   palette: Palette | null;
 }
 
-const Host = createContext<HostState>({ alive: true, heard: false, why: null, palette: null });
+const Host = createContext<HostState>({
+  alive: true,
+  heard: false,
+  recorded: false,
+  why: null,
+  palette: null,
+});
 export const useHost = (): HostState => useContext(Host);
 
+/** What ipywidgets calls a view whose model has no connection to a kernel. */
+const DISCONNECTED = ".jupyter-widgets-disconnected";
 const RECORDED = "Recorded: there is no kernel behind this view. Run the cell to make it live.";
 const SILENT =
   "No answer from the kernel: it is busy, or it was restarted. If it was restarted, run this cell again.";
@@ -50,7 +60,9 @@ function Frame<T extends PanelTraits>({ model, name, label, children }: Props<T>
   const root = useRef<HTMLDivElement>(null);
   const palette = usePalette(root);
   const { alive, heard } = useKernel(model, root);
-  const why = alive ? null : heard ? SILENT : RECORDED;
+  // A kernel that is busy from the start is not heard either; ipywidgets knows whether there is one.
+  const recorded = !alive && !heard && root.current?.closest(DISCONNECTED) != null;
+  const why = alive ? null : recorded ? RECORDED : SILENT;
   return (
     <section
       ref={root}
@@ -59,24 +71,24 @@ function Frame<T extends PanelTraits>({ model, name, label, children }: Props<T>
       data-alive={alive}
       onKeyDown={keepKeys}
     >
-      <Host.Provider value={{ alive, heard, why, palette }}>{children}</Host.Provider>
+      <Host.Provider value={{ alive, heard, recorded, why, palette }}>{children}</Host.Provider>
     </section>
   );
 }
 
 /** One sentence about what went wrong, and the rest in a drawer; or that there is no kernel. */
 export function Trouble({ status }: { status: Status }) {
-  const { heard, why } = useHost();
+  const { recorded, why } = useHost();
   const broken = status.state === "error";
   return (
     <>
       {why !== null &&
-        (heard ? (
-          <div class="sae-trouble" data-kind="silent" role="alert">
+        (recorded ? (
+          <div class="sae-note" role="status">
             {why}
           </div>
         ) : (
-          <div class="sae-note" role="status">
+          <div class="sae-trouble" data-kind="silent" role="alert">
             {why}
           </div>
         ))}

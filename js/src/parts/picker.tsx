@@ -1,7 +1,7 @@
 /** Find a feature by its number or name, and add it. */
 
 import type { RefObject } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { search } from "../edits";
 import { percent } from "../text";
 import type { Sae, SteeringFeature } from "../wire";
@@ -28,6 +28,9 @@ export function FeaturePicker({ features, saes, chosen, input, onAdd }: Props) {
     [query, open, features, saes, chosen],
   );
   const list = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    if (open && list.current && input.current) return float(list.current, input.current);
+  }, [open]);
   useEffect(() => {
     list.current?.children[at]?.scrollIntoView({ block: "nearest" });
   }, [open, at, query]);
@@ -68,7 +71,7 @@ export function FeaturePicker({ features, saes, chosen, input, onAdd }: Props) {
         title="Find a feature ( / ); Enter adds it"
         value={query}
         spellcheck={false}
-        onFocus={() => setOpen(true)}
+        onClick={() => setOpen(true)}
         onBlur={close}
         onInput={(event) => {
           setQuery(event.currentTarget.value);
@@ -82,6 +85,7 @@ export function FeaturePicker({ features, saes, chosen, input, onAdd }: Props) {
         <div
           ref={list}
           class="sae-list"
+          popover="manual"
           id={id}
           role="listbox"
           aria-label="features"
@@ -114,4 +118,36 @@ export function FeaturePicker({ features, saes, chosen, input, onAdd }: Props) {
       )}
     </div>
   );
+}
+
+/** Pixels that a list may be high, and the room it leaves to the edge of the window. */
+const HIGHEST = 260;
+const ROOM = 6;
+
+/**
+ * Let `list` float over the page, under `box` or, where there is more room, over it. A notebook cuts
+ * off what hangs out of a cell's output, so it is put into the browser's top layer.
+ */
+function float(list: HTMLElement, box: HTMLElement): () => void {
+  const view = list.ownerDocument.defaultView;
+  const place = () => {
+    const edge = box.getBoundingClientRect();
+    const below = (view?.innerHeight ?? 0) - edge.bottom - ROOM;
+    const above = edge.top - ROOM;
+    const under = below >= Math.min(HIGHEST, above);
+    list.style.left = `${edge.left}px`;
+    list.style.width = `${Math.min(420, edge.width)}px`;
+    list.style.maxHeight = `${Math.min(HIGHEST, under ? below : above)}px`;
+    list.style.top = under ? `${edge.bottom + 2}px` : "auto";
+    list.style.bottom = under ? "auto" : `${(view?.innerHeight ?? 0) - edge.top + 2}px`;
+  };
+  list.showPopover?.();
+  place();
+  const options = { capture: true, passive: true };
+  view?.addEventListener("scroll", place, options);
+  view?.addEventListener("resize", place);
+  return () => {
+    view?.removeEventListener("scroll", place, options);
+    view?.removeEventListener("resize", place);
+  };
 }

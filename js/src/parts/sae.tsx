@@ -13,7 +13,8 @@ export function PlaceboBadge({ reason }: { reason: string }) {
 interface Props {
   saes: readonly Sae[];
   value: string;
-  disabled: boolean;
+  /** Why another cannot be chosen; null where it can. */
+  disabled: string | null;
   onChoose: (name: string) => void;
 }
 
@@ -29,11 +30,11 @@ export function SaePicker({ saes, value, disabled, onChoose }: Props) {
   const real = saes.filter((sae) => !sae.placebo);
   const placebos = saes.filter((sae) => sae.placebo);
   return (
-    <label class="sae-field" title="The sparse autoencoder whose features are shown">
+    <label class="sae-field" title={disabled ?? "The sparse autoencoder whose features are shown"}>
       <span>SAE</span>
       <select
         value={value}
-        disabled={disabled}
+        disabled={disabled !== null}
         onChange={(event) => onChoose(event.currentTarget.value)}
       >
         {real.map(option)}

@@ -107,8 +107,9 @@ export function ScoreView(props: Props) {
     return () => watch.disconnect();
   }, [later]);
 
-  // Another text or another order: the keyboard's cell must still exist.
+  // Another text or another order: the keyboard's cell must still exist, the pointer's may not.
   useEffect(() => {
+    leave();
     setActive(({ row, column }) => ({
       row: Math.max(0, Math.min(row, order.length - 1)),
       column: Math.max(0, Math.min(column, view.tokens.length - 1)),
@@ -234,7 +235,12 @@ export function ScoreView(props: Props) {
         onClick={pick}
         onDblClick={twice}
         onKeyDown={press}
-        onFocus={(event) => setKeyed(event.currentTarget.matches(":focus-visible"))}
+        onFocus={(event) => {
+          if (!event.currentTarget.matches(":focus-visible")) return;
+          setKeyed(true);
+          const [left, top] = reveal(at, seen(), active.row, active.column);
+          box.current?.scrollTo({ left, top });
+        }}
         onBlur={() => setKeyed(false)}
       >
         <div class="sae-sheet" style={{ width: `${at.width}px`, height: `${at.height}px` }}>

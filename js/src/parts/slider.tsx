@@ -4,7 +4,8 @@ import { useRef, useState } from "preact/hooks";
 import { strength } from "../text";
 
 interface Props {
-  value: number;
+  /** Null where there is nothing to set. */
+  value: number | null;
   min: number;
   max: number;
   /** What an arrow key adds; with Shift ten times as much. */
@@ -15,7 +16,8 @@ interface Props {
   mark: number | null;
   label: string;
   unit: string;
-  disabled: boolean;
+  /** Why it cannot be moved; null where it can. */
+  disabled: string | null;
   onInput: (value: number) => void;
   onReset: () => void;
   onRemove: () => void;
@@ -31,12 +33,13 @@ export function Slider(props: Props) {
   const [min, max] = held ?? [props.min, props.max];
   const round = (x: number) => rounded(x, step);
   const track = useRef<HTMLDivElement>(null);
+  const still = disabled ?? (value === null ? "An ablated feature has no strength" : null);
   const share = (x: number) => Math.min(1, Math.max(0, (x - min) / (max - min || 1)));
   const percent = (x: number) => `${100 * share(x)}%`;
 
   const drag = (event: PointerEvent) => {
     const edge = track.current?.getBoundingClientRect();
-    if (!edge || disabled) return;
+    if (!edge || still !== null) return;
     const at = Math.min(1, Math.max(0, (event.clientX - edge.left) / (edge.width || 1)));
     let next = min + at * (max - min);
     for (const stop of [mark, zero]) {
@@ -51,7 +54,7 @@ export function Slider(props: Props) {
       if (!event.repeat) onRemove();
       return;
     }
-    if (disabled) return;
+    if (still !== null || value === null) return;
     const by = event.shiftKey ? 10 * step : step;
     const moves: Record<string, () => void> = {
       ArrowRight: () => onInput(round(value + by)),
@@ -68,8 +71,9 @@ export function Slider(props: Props) {
     move();
   };
 
+  const best = mark === null ? "" : `Recommended: ${strength(mark)} ${unit}`;
   const from = share(zero ?? 0);
-  const to = share(value);
+  const to = share(value ?? 0);
   return (
     <div
       class="sae-slider"
@@ -78,13 +82,13 @@ export function Slider(props: Props) {
       aria-label={label}
       aria-valuemin={min}
       aria-valuemax={max}
-      aria-valuenow={value}
-      aria-valuetext={`${strength(value)} ${unit}`}
-      aria-disabled={disabled}
+      aria-valuenow={value ?? 0}
+      aria-valuetext={value === null ? "none" : `${strength(value)} ${unit}`}
+      aria-disabled={still !== null}
+      aria-description={best || undefined}
       title={
-        disabled
-          ? "An ablated feature has no strength"
-          : `Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`
+        still ??
+        `${best && `${best}. `}Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`
       }
       onPointerDown={(event) => {
         if (event.button !== 0) return;
@@ -96,21 +100,15 @@ export function Slider(props: Props) {
         if (event.currentTarget.hasPointerCapture(event.pointerId)) drag(event);
       }}
       onLostPointerCapture={() => setHeld(null)}
-      onDblClick={() => !disabled && onReset()}
+      onDblClick={() => still === null && onReset()}
       onKeyDown={press}
     >
       <div class="sae-rail" ref={track}>
         <div class="sae-track" />
-        {!disabled && (
+        {value !== null && (
           <>
             {zero !== null && <div class="sae-zero" style={{ left: percent(zero) }} />}
-            {mark !== null && (
-              <div
-                class="sae-best"
-                style={{ left: percent(mark) }}
-                title={`recommended: ${strength(mark)} ${unit}`}
-              />
-            )}
+            {mark !== null && <div class="sae-best" style={{ left: percent(mark) }} />}
             <div
               class="sae-fill"
               style={{

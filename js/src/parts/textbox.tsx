@@ -5,11 +5,12 @@ interface Props {
   label: string;
   placeholder: string;
   title: string;
+  readOnly?: boolean;
   onInput: (text: string) => void;
   onEnter: (text: string) => void;
 }
 
-export function TextBox({ value, label, placeholder, title, onInput, onEnter }: Props) {
+export function TextBox({ value, label, placeholder, title, readOnly, onInput, onEnter }: Props) {
   return (
     <textarea
       class="sae-text sae-mono"
@@ -19,6 +20,7 @@ export function TextBox({ value, label, placeholder, title, onInput, onEnter }: 
       aria-label={label}
       placeholder={placeholder}
       title={title}
+      readOnly={readOnly}
       onInput={(event) => onInput(event.currentTarget.value)}
       onKeyDown={(event) => {
         // Shift+Enter is a line break, and the Enter that ends an IME's word is not ours.

@@ -28,7 +28,7 @@ const EXAMPLE = "The captain opened the door and smiled.";
 const EMPTY = new DataView(new ArrayBuffer(0));
 
 function Heatmap({ model }: { model: Model }) {
-  const { alive, heard, why } = useHost();
+  const { alive, heard, recorded, why } = useHost();
   const view = useView(model);
   const status = useTrait(model, "status");
   const request = useTrait(model, "request");
@@ -41,9 +41,11 @@ function Heatmap({ model }: { model: Model }) {
   const since = useMemo(() => (working ? performance.now() : null), [working, request]);
   const elapsed = useElapsed(since);
 
-  const read = (next: string, chosen = sae) => {
+  // Called from a timer too: what counts is how things are then.
+  const read = (next: string, chosen = model.get("sae")) => {
     clearTimeout(timer.current);
-    const id = 1 + Math.max(request.id ?? 0, status.id, view?.id ?? 0);
+    const known = [model.get("request").id, model.get("status").id, model.get("view").id];
+    const id = 1 + Math.max(...known.map((id) => id ?? 0));
     sendDraft(next);
     save(model, { text: next, sae: chosen, request: { id, text: next, sae: chosen } });
   };
@@ -54,6 +56,7 @@ function Heatmap({ model }: { model: Model }) {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => alive && next !== model.get("text") && read(next), PAUSE);
   };
+  useEffect(() => clearTimeout(timer.current), [text]); // someone else has set another text
 
   // What was typed while the kernel was silent is read when it answers again.
   useEffect(() => {
@@ -78,14 +81,18 @@ function Heatmap({ model }: { model: Model }) {
           value={draft}
           label="text to read"
           placeholder="Type a text to see which features fire on it"
-          title="Enter reads it, and so does a pause in typing; Shift+Enter starts a new line"
+          title={
+            (recorded && why) ||
+            "Enter reads it, and so does a pause in typing; Shift+Enter starts a new line"
+          }
+          readOnly={recorded}
           onInput={typed}
           onEnter={(text) => alive && read(text)}
         />
         <button
           type="submit"
           class="sae-primary"
-          disabled={!alive}
+          aria-disabled={!alive}
           title={why ?? "Read the text (Enter)"}
         >
           Read
@@ -116,8 +123,14 @@ function Heatmap({ model }: { model: Model }) {
           <button
             type="button"
             class="sae-example sae-mono"
-            disabled={!alive}
-            onClick={() => read(EXAMPLE)}
+            aria-disabled={!alive}
+            title={why ?? undefined}
+            onClick={(event) => {
+              if (!alive) return;
+              const root = event.currentTarget.closest(".sae-root");
+              read(EXAMPLE);
+              root?.querySelector("textarea")?.focus(); // this button goes away
+            }}
           >
             {EXAMPLE}
           </button>
@@ -149,7 +162,7 @@ interface BodyProps {
 }
 
 function Body({ model, view, old, message, onSae }: BodyProps) {
-  const { alive, palette } = useHost();
+  const { alive, palette, why } = useHost();
   const saes = useTrait(model, "saes");
   const sae = useTrait(model, "sae");
   const selected = useTrait(model, "selected");
@@ -160,6 +173,7 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
   const card = useTrait(model, "card");
   const steerable = useTrait(model, "steerable");
   const [hover, setHover] = useState<Cell | null>(null);
+  const [steered, setSteered] = useState<number | null>(null);
 
   const cells = useMemo(
     () =>
@@ -184,9 +198,12 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
     if (!steerable || !alive) return;
     const id = 1 + (model.get("steer").id ?? 0);
     save(model, { steer: { id, feature, sae: view.sae } });
+    setSteered(feature);
   };
   const pick = ({ index, column }: Cell) => {
-    const feature = index === null ? undefined : view.features[index]?.feature;
+    // While another SAE is being read, a number of this one would mean another feature.
+    const same = view.sae === model.get("sae");
+    const feature = index === null || !same ? undefined : view.features[index]?.feature;
     const next: Partial<HeatmapTraits> = {};
     if (feature !== undefined) next.selected = feature;
     if (column !== null) next.token = column;
@@ -197,12 +214,19 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
   const row = view.features[chosen];
   const marked = hover && hover.index === chosen && hover.column !== null ? hover.column : token;
   const mark = chosen >= 0 && marked !== null ? valueAt(cells, chosen, marked) : null;
-  const top = largest === null ? "1 × peak" : `${number(largest)} (largest here)`;
+  // An SAE without statistics has no peaks: each row is then shaded up to its own largest value.
+  const peaks = view.features.some((feature) => feature.peak);
+  const top =
+    largest === null
+      ? peaks
+        ? "1 × peak"
+        : "each row's largest"
+      : `${number(largest)} (largest here)`;
 
   return (
     <>
       <div class="sae-bar sae-controls">
-        <SaePicker saes={saes} value={sae} disabled={!alive} onChoose={onSae} />
+        <SaePicker saes={saes} value={sae} disabled={why} onChoose={onSae} />
         <label class="sae-field" title="The order of the features">
           <span>Sort</span>
           <select
@@ -222,7 +246,7 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
             value={scale}
             onChange={(event) => save(model, { scale: event.currentTarget.value as Scale })}
           >
-            <option value="peak">× feature peak</option>
+            <option value="peak">{peaks ? "× feature peak" : "of each row"}</option>
             <option value="text">of this text</option>
           </select>
         </label>
@@ -277,6 +301,7 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
               row={row}
               card={card}
               mark={mark}
+              steered={steered === selected}
               onSteer={steerable ? () => steer(selected) : null}
             />
           )}

@@ -35,7 +35,7 @@ const EXAMPLE = "The captain opened the";
 const CHANGED = ["edits", "live", "length", "temperature", "seed"] as const;
 
 function Steering({ model }: { model: Model }) {
-  const { alive, heard, why } = useHost();
+  const { alive, heard, recorded, why } = useHost();
   const status = useTrait(model, "status");
   const request = useTrait(model, "request");
   const prompt = useTrait(model, "prompt");
@@ -164,8 +164,10 @@ function Steering({ model }: { model: Model }) {
   const settled = !working && !(live && pending.any());
   const unsent = settled && draft !== (shown?.prompt ?? "");
   const stale = settled && !unsent && shown?.request != null && differs(shown.request, settings);
+  const stopped =
+    status.state === "stopped" || (written.ended === "stopped" && written.id === status.id);
   const notes = [
-    status.state !== "stopped"
+    !stopped
       ? ""
       : shown?.old
         ? "stopped before the first token"
@@ -179,6 +181,7 @@ function Steering({ model }: { model: Model }) {
     <div ref={frame} onKeyDown={press}>
       <form
         class="sae-bar"
+        noValidate
         onSubmit={(event) => {
           event.preventDefault();
           run();
@@ -188,18 +191,21 @@ function Steering({ model }: { model: Model }) {
           value={draft}
           label="prompt"
           placeholder="Type the start of a text"
-          title="The prompt; Enter runs it, Shift+Enter starts a new line"
+          title={(recorded && why) || "The prompt; Enter runs it, Shift+Enter starts a new line"}
+          readOnly={recorded}
           onInput={typed}
           onEnter={run}
         />
-        <SettingBoxes value={settings} onChange={change} />
+        <fieldset class="sae-all" disabled={recorded} title={(recorded && why) || undefined}>
+          <SettingBoxes value={settings} onChange={change} />
+        </fieldset>
         <span class="sae-buttons">
           <button
             type="button"
             class="sae-quiet"
             aria-label="undo"
             title="Undo the last change of the edits (Z)"
-            disabled={!history.past}
+            aria-disabled={!history.past}
             onClick={history.undo}
           >
             ↶
@@ -209,23 +215,23 @@ function Steering({ model }: { model: Model }) {
             class="sae-quiet"
             aria-label="redo"
             title="Redo (Shift+Z)"
-            disabled={!history.future}
+            aria-disabled={!history.future}
             onClick={history.redo}
           >
             ↷
           </button>
           <button
             type="button"
-            disabled={!alive || !working}
+            aria-disabled={!alive || !working}
             title={why ?? "Stop writing (Escape)"}
-            onClick={stop}
+            onClick={() => working && stop()}
           >
             Stop
           </button>
           <button
             type="submit"
             class="sae-primary"
-            disabled={!alive || draft === ""}
+            aria-disabled={!alive || draft === ""}
             title={why ?? "Write both texts (Enter in the prompt)"}
           >
             Run
@@ -233,42 +239,44 @@ function Steering({ model }: { model: Model }) {
         </span>
       </form>
       <Trouble status={status} />
-      {edits.map((edit, i) => (
-        <EditRow
-          key={i}
-          edit={edit}
-          feature={find(edit)}
-          sae={edit.vector ? undefined : sae(edit.sae)}
-          selected={
-            selected !== null && edit.feature === selected && sae(edit.sae)?.name === chosen
-          }
-          onChange={(next) => setEdit(i, next)}
-          onSelect={() => {
-            const name = sae(edit.sae)?.name;
-            if (edit.feature === undefined || !name) return;
-            const id = 1 + (model.get("pick").id ?? 0);
-            save(model, { pick: { id, sae: name, feature: edit.feature } });
-          }}
-          onRemove={() => remove(i)}
-        />
-      ))}
-      <div class="sae-bar sae-adding">
-        <FeaturePicker
-          features={features}
-          saes={saes}
-          chosen={chosen}
-          input={picker}
-          onAdd={(feature) => change({ edits: [...edits, newEdit(feature, sae(feature.sae))] })}
-        />
-        <label class="sae-field" title="Write again while something is dragged or changed">
-          <input
-            type="checkbox"
-            checked={live}
-            onChange={(event) => change({ live: event.currentTarget.checked })}
+      <fieldset class="sae-all" disabled={recorded} title={(recorded && why) || undefined}>
+        {edits.map((edit, i) => (
+          <EditRow
+            key={i}
+            edit={edit}
+            feature={find(edit)}
+            sae={edit.vector ? undefined : sae(edit.sae)}
+            selected={
+              selected !== null && edit.feature === selected && sae(edit.sae)?.name === chosen
+            }
+            onChange={(next) => setEdit(i, next)}
+            onSelect={() => {
+              const name = sae(edit.sae)?.name;
+              if (edit.feature === undefined || !name) return;
+              const id = 1 + (model.get("pick").id ?? 0);
+              save(model, { pick: { id, sae: name, feature: edit.feature } });
+            }}
+            onRemove={() => remove(i)}
           />
-          <span>live</span>
-        </label>
-      </div>
+        ))}
+        <div class="sae-bar sae-adding">
+          <FeaturePicker
+            features={features}
+            saes={saes}
+            chosen={chosen}
+            input={picker}
+            onAdd={(feature) => change({ edits: [...edits, newEdit(feature, sae(feature.sae))] })}
+          />
+          <label class="sae-field" title="Write again while something is dragged or changed">
+            <input
+              type="checkbox"
+              checked={live}
+              onChange={(event) => change({ live: event.currentTarget.checked })}
+            />
+            <span>live</span>
+          </label>
+        </div>
+      </fieldset>
       {shown ? (
         <Panes
           prompt={shown.prompt}
@@ -285,8 +293,12 @@ function Steering({ model }: { model: Model }) {
           <button
             type="button"
             class="sae-example sae-mono"
-            disabled={!alive}
-            onClick={() => run(EXAMPLE)}
+            aria-disabled={!alive}
+            title={why ?? undefined}
+            onClick={() => {
+              run(EXAMPLE);
+              frame.current?.querySelector("textarea")?.focus(); // this button goes away
+            }}
           >
             {EXAMPLE}
           </button>
@@ -305,7 +317,17 @@ function Steering({ model }: { model: Model }) {
           }
         />
       )}
-      <Spoken text={working ? (elapsed > 1 ? "writing" : "") : spoken(status.state, shown?.arms)} />
+      <Spoken
+        text={
+          working
+            ? elapsed > 1
+              ? "writing"
+              : ""
+            : stopped
+              ? "stopped"
+              : spoken(status.state, shown?.arms)
+        }
+      />
     </div>
   );
 }
@@ -375,13 +397,17 @@ function NumberBox({ value, min, max, step, label, onChange }: NumberBoxProps) {
       text={String(value)}
       min={min}
       max={max}
-      step={step === 1 ? 1 : "any"}
+      step={step}
       size={4}
       aria-label={label}
       title={label}
-      read={parseNumber}
+      wanted={max > 1e6 ? `a number from ${min}` : `a number from ${min} to ${max}`}
+      read={(text) => {
+        const typed = parseNumber(text);
+        return typed === null || typed < min || typed > max ? null : typed;
+      }}
       onTake={(typed) => {
-        const next = Math.min(max, Math.max(min, step === 1 ? Math.round(typed) : typed));
+        const next = step === 1 ? Math.round(typed) : typed;
         if (next !== value) onChange(next);
       }}
     />
@@ -397,7 +423,6 @@ interface ReceiptProps {
 const ENDS: Record<string, string> = {
   length: "",
   end: "the text ended",
-  stopped: "stopped",
   context: "the context is full",
 };
 
@@ -426,24 +451,32 @@ function Receipt({ run, edits, message }: ReceiptProps) {
         <span
           title={`The hook ran ${run.calls.prefill} × on the prompt and ${run.calls.steps} × while writing`}
         >
-          {[ENDS[run.ended] ?? run.ended, seconds(run.seconds)].filter(Boolean).join(" · ")}
+          {[ending(run), seconds(run.seconds)].filter(Boolean).join(" · ")}
         </span>
       )}
     </div>
   );
 }
 
+function ending({ ended, arms }: Run): string {
+  if (ended === "stopped") return `stopped after ${count(arms[0]?.tokens.length ?? 0, "token")}`;
+  return ENDS[ended] ?? ended;
+}
+
 function touched({ positions }: Run): number {
   return Array.isArray(positions) ? positions[0] + positions[1] : (positions ?? 0);
 }
 
-function places({ positions }: Run): string {
-  if (Array.isArray(positions)) return `${positions[0]} + ${positions[1]} positions`;
+/** Of the positions that the model read: the prompt's, and one for each step after it. */
+function places({ positions, prompt, calls }: Run): string {
+  const read = prompt.length + calls.steps;
+  if (Array.isArray(positions)) {
+    return `${positions[0]} + ${positions[1]} of ${count(read, "position")}`;
+  }
   return count(positions ?? 0, "position");
 }
 
 function spoken(state: string, arms: readonly Arm[] | undefined): string {
-  if (state === "stopped") return "stopped";
   return state === "done" && arms?.[1] ? `steered: ${arms[1].tokens.join("")}` : "";
 }
 
@@ -452,18 +485,15 @@ interface Stream {
   arms: string[][];
 }
 
-/** The tokens of the newest run, as they come. */
+/** What the newest run has written so far. */
 function useStream(model: Model): Stream {
   const [stream, setStream] = useState<Stream>({ id: 0, arms: [] });
   useEffect(() => {
     const heard = (message: Partial<TokensMessage>) => {
       if (message?.kind !== "tokens") return;
       const { id = 0, arms = [] } = message;
-      setStream((so) => {
-        if (id < so.id) return so; // of a run that was replaced
-        const old = id === so.id ? so.arms : [];
-        return { id, arms: arms.map((tokens, i) => [...(old[i] ?? []), ...tokens]) };
-      });
+      // One with a smaller id is of a run that was replaced.
+      setStream((so) => (id < so.id ? so : { id, arms }));
     };
     model.on("msg:custom", heard);
     return () => model.off("msg:custom", heard);
