@@ -13,8 +13,22 @@ import sae_widgets as sw
 from sae_widgets.steering.edits import edit_from_json
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-places = st.sampled_from(["all", "prompt", "generated"])
-common = {"where": places, "sae": st.none() | st.text(max_size=5), "on": st.booleans()}
+spans = st.builds(sw.Span, st.integers(0, 9), st.none() | st.integers(10, 99), st.integers(1, 5))
+places = st.sampled_from(["all", "prompt", "generated", "last"]) | spans
+counts = st.integers(1, 50)
+schedules = st.one_of(
+    st.none(),
+    st.tuples(st.just(sw.Ramp), counts),
+    st.tuples(st.just(sw.Decay), st.floats(0.1, 50)),
+    st.tuples(st.just(sw.Pulse), counts, counts),
+    st.tuples(st.just(sw.Values), st.lists(numbers, min_size=1, max_size=4)),
+)
+common = {
+    "where": places,
+    "schedule": schedules,
+    "sae": st.none() | st.text(max_size=5),
+    "on": st.booleans(),
+}
 features = st.integers(0, 10**6)
 vectors = st.lists(numbers, min_size=1, max_size=5).filter(any)
 units = st.sampled_from(["peak", "norm", "raw"])
@@ -31,8 +45,13 @@ edits = st.one_of(
     makes(sw.Add, features, numbers, unit=units),
     makes(sw.Add, vectors, numbers, unit=st.sampled_from(["norm", "raw"])),
     makes(sw.Set, features, numbers, unit=units),
+    makes(sw.Floor, features, numbers, unit=units),
+    makes(sw.Ceiling, features, numbers, unit=units),
+    makes(sw.Replace, features, numbers, unit=units),
     makes(sw.Scale, features, numbers),
+    makes(sw.Rotate, features | vectors, numbers),
     makes(sw.Ablate, features | vectors),
+    makes(sw.ProjectOut, features | vectors),
 )
 
 
@@ -40,9 +59,12 @@ edits = st.one_of(
 @given(edits)
 def test_an_edit_goes_through_json_and_prints_as_the_code_that_makes_it(parts):
     kind, arguments, options = parts
+    if options["schedule"] is not None:
+        schedule, *numbers = options["schedule"]
+        options = {**options, "schedule": schedule(*numbers)}
     edit = kind(*arguments, **options)
     assert edit_from_json(json.loads(json.dumps(edit.to_json()))) == edit
-    assert eval(repr(edit), {kind.__name__: kind}) == edit
+    assert eval(repr(edit), vars(sw) | {name: getattr(sw, name) for name in sw.__all__}) == edit
 
 
 def test_defaults_are_not_printed():
@@ -94,7 +116,15 @@ def test_a_strength_must_be_finite(kind, strength):
         (lambda: sw.Add(1, "strong"), TypeError, "a strength is a number; got 'strong'"),
         (lambda: sw.Add(1, True), TypeError, "a strength is a number; got True"),
         (lambda: sw.Add(1, 1, unit="peaks"), ValueError, "unit is one of 'peak', 'norm', 'raw'"),
-        (lambda: sw.Set(1, 1, where="end"), ValueError, "where is one of 'all', 'prompt', 'gen"),
+        (lambda: sw.Set(1, 1, where="end"), ValueError, "where is one of 'all', .* or a Span; got"),
+        (lambda: sw.Ablate(1, schedule=3), TypeError, "a schedule is a Ramp, Decay, Pulse or Val"),
+        (lambda: sw.Span(3, 3), ValueError, "stops after it starts"),
+        (lambda: sw.Span(step=0), ValueError, "takes steps of 1 or more"),
+        (lambda: sw.Ramp(0), ValueError, "over of a Ramp is a whole number of tokens from 1"),
+        (lambda: sw.Pulse(4, True), ValueError, "width of a Pulse is a whole number"),
+        (lambda: sw.Decay(0), ValueError, "half-life of a decay is above 0"),
+        (lambda: sw.Values([]), ValueError, "needs finite values, at least one"),
+        (lambda: sw.Values([1.0, math.nan]), ValueError, "needs finite values"),
         (lambda: sw.Add([1.0, math.nan], 1, unit="raw"), ValueError, "needs finite entries"),
         (lambda: sw.Ablate([0.0, 0.0]), ValueError, "not all zero"),
         (lambda: sw.Add([1.0], 1), ValueError, "a vector has no peak"),
@@ -109,11 +139,19 @@ def test_a_wrong_edit_says_what_is_wrong(make, error, message):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"op": "push", "feature": 1}, "op is one of add, set, scale, ablate; got 'push'"),
+        (
+            {"op": "push", "feature": 1},
+            "op is one of add, set, floor, .*; got 'push'",
+        ),
         ({"op": "add", "feature": 1}, "op 'add' needs a strength"),
         ({"op": "add", "strength": 1}, "either a feature or a vector"),
         ({"op": "ablate", "feature": 1, "vector": [1.0]}, "either a feature or a vector"),
         ({"op": "ablate", "feature": 1, "colour": "red"}, "an edit has no 'colour'"),
+        ({"op": "ablate", "feature": 1, "where": {"end": 3}}, "a Span has no 'end'; it has"),
+        (
+            {"op": "ablate", "feature": 1, "schedule": {"kind": "wave"}},
+            "one of ramp, decay",
+        ),
     ],
 )
 def test_a_wrong_record_says_what_is_wrong(record, message):

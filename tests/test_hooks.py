@@ -96,6 +96,107 @@ def test_ablate_is_scale_by_nothing(model, sae):
     assert values(model, sae, sw.Ablate(7))[ORDINARY, 7].abs().max() < 1e-5
 
 
+def test_floor_and_ceiling_move_only_what_lies_beyond_them(model, sae):
+    f = values(model, sae)[:, 7]
+    bound = float(f[ORDINARY].sort().values[1:3].mean())  # two of the four lie on each side
+    for kind, expected in ((sw.Floor, f.clamp(min=bound)), (sw.Ceiling, f.clamp(max=bound))):
+        moved = torch.zeros(6, 16)
+        moved[ORDINARY, 7] = (expected - f)[ORDINARY]
+        assert 0 < (moved != 0).sum() < 4
+        edit = kind(7, bound, unit="raw")
+        torch.testing.assert_close(change(model, sae, edit), moved, atol=1e-5, rtol=1e-5)
+    both = [sw.Floor(7, bound / 2, unit="raw"), sw.Ceiling(7, bound, unit="raw")]
+    moved = change(model, sae, *both)[:, 7]
+    found = (f + moved)[ORDINARY]
+    torch.testing.assert_close(found, f[ORDINARY].clamp(bound / 2, bound), atol=1e-5, rtol=1e-5)
+
+
+def test_projected_out_nothing_is_left_along_the_direction(any_model, sae):
+    sae.W_dec *= 0.25
+    x = activations(any_model, IDS, tiny.HOOK)[0]
+    moved = change(any_model, sae, sw.ProjectOut(5))
+    expected = torch.zeros(6, 16)
+    expected[ORDINARY, 5] = -x[ORDINARY, 5]
+    torch.testing.assert_close(moved, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [20.0, -35.0, 170.0])
+def test_a_turn_keeps_the_length_and_changes_the_angle_by_what_was_asked(any_model, sae, degrees):
+    vector = row(a2=3.0, a3=4.0)
+    x = activations(any_model, IDS, tiny.HOOK)[0][ORDINARY]
+    turned = x + change(any_model, sae, sw.Rotate(vector, degrees))[ORDINARY]
+    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
+
+    def angle(x):
+        return torch.rad2deg(torch.arccos(torch.cosine_similarity(x, vector, dim=-1)))
+
+    expected = (angle(x) - degrees).clamp(0, 180)  # never beyond the direction
+    torch.testing.assert_close(angle(turned), expected, atol=0.1, rtol=0)
+    # It stays in the plane of the activation and the direction.
+    basis = torch.linalg.qr(torch.stack([x, vector.expand_as(x)], -1)).Q
+    left = turned - (basis @ (basis.mT @ turned[..., None]))[..., 0]
+    assert left.abs().max() < 1e-4
+
+
+def test_replaced_is_the_direction_alone_and_further_edits_are_added(model, sae):
+    x = activations(model, IDS, tiny.HOOK)[0]
+    moved = change(model, sae, sw.Replace(5, 2.0), sw.Add(9, 1.0, unit="raw"))
+    expected = row(a5=3.0, a9=1.0).expand(4, 16)  # feature 5 has its peak at 1.5
+    torch.testing.assert_close((x + moved)[ORDINARY], expected, atol=1e-5, rtol=1e-5)
+    assert (moved[SPECIAL] == 0).all()
+    moved = change(model, sae, sw.Replace(row(a2=3.0, a3=4.0), 2.0, unit="norm"))
+    torch.testing.assert_close((x + moved)[1], row(a2=3.6, a3=4.8), atol=1e-5, rtol=1e-5)
+
+
+def test_several_turns_of_one_row_each_start_from_the_same_activation(model, sae):
+    one, two = sw.Rotate(5, 30.0), sw.Rotate(9, 10.0)
+    together = change(model, sae, one, two)
+    apart = change(model, sae, one) + change(model, sae, two)
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
+
+
+def test_with_the_norm_restored_activations_keep_their_length(any_model, sae):
+    plain = activations(any_model, IDS, tiny.HOOK)[0]
+    with sw.steering(any_model, sae, [sw.Add(5, 2.0)], restore_norm=True):
+        kept = activations(any_model, IDS, tiny.HOOK)[0]
+    torch.testing.assert_close(kept.norm(dim=-1), plain.norm(dim=-1))
+    pushed = (plain + row(a5=3.0))[ORDINARY]
+    cosine = torch.cosine_similarity(kept[ORDINARY], pushed, dim=-1)
+    torch.testing.assert_close(cosine, torch.ones(4))
+    assert torch.equal(kept[SPECIAL], plain[SPECIAL])
+
+
+@pytest.mark.parametrize(
+    ("where", "positions"),
+    [
+        (sw.Span(2), [2, 3, 5]),
+        (sw.Span(1, 3), [1, 2]),
+        (sw.Span(step=2), [2]),  # 0 and 4 are special
+        (sw.Span(1, None, 2), [1, 3, 5]),
+        ("last", [5]),
+    ],
+)
+def test_an_edit_acts_at_the_positions_of_its_span(any_model, sae, where, positions):
+    moved = change(any_model, sae, sw.Add(5, 2.0, unit="raw", where=where))
+    assert (moved.abs() > 1e-3).any(-1).nonzero()[:, 0].tolist() == positions
+
+
+@pytest.mark.parametrize(
+    ("schedule", "where", "shares"),
+    [
+        (sw.Ramp(4), "all", [0, 0.25, 0.5, 0.75, 0, 1]),
+        (sw.Ramp(2), sw.Span(2), [0, 0, 0, 0.5, 0, 1]),
+        (sw.Decay(2), "prompt", [0, 0.5**0.5, 0.5, 0.5**1.5, 0, 0.5**2.5]),
+        (sw.Pulse(3, 2), "all", [0, 1, 0, 1, 0, 0]),
+        (sw.Values([9, -1, 0.5]), "all", [0, -1, 0.5, 0, 0, 0]),
+    ],
+)
+def test_a_schedule_says_how_much_is_done_at_each_token(model, sae, schedule, where, shares):
+    edit = sw.Add(5, 2.0, unit="raw", where=where, schedule=schedule)
+    expected = torch.tensor(shares)[:, None] * row(a5=2.0)
+    torch.testing.assert_close(change(model, sae, edit), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_a_vector_s_value_is_the_length_along_it(model, sae):
     vector = row(a2=3.0, a3=4.0)
     unit = vector / 5

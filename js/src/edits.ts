@@ -1,27 +1,35 @@
 /** Edits as values: what a slider can say about one, and how one becomes another. */
 
-import type { Edit, Operation, Sae, SteeringFeature, Unit } from "./wire";
+import type { Edit, Operation, Sae, Schedule, SteeringFeature, Unit, Where } from "./wire";
 
 /** How far a slider reaches, × peak or × norm; farther values can be typed. */
 const REACH = 1.2;
 const FARTHEST_SCALE = 3;
+const FARTHEST_TURN = 90;
+
+/** Whether the strength of an operation counts units, is a bare number, or is none. */
+export function counts(op: Operation): "units" | "number" | "nothing" {
+  if (op === "ablate" || op === "project") return "nothing";
+  return op === "scale" || op === "rotate" ? "number" : "units";
+}
 
 /** How far a slider reaches in the unit of its edit. */
 function reach(edit: Edit, feature: SteeringFeature | undefined): number {
   if (edit.op === "scale") return FARTHEST_SCALE;
+  if (edit.op === "rotate") return FARTHEST_TURN;
   return REACH * (edit.unit === "raw" ? feature?.peak || 10 : 1);
 }
 
 /** The strength at which an operation changes nothing; null where no strength does. */
 export function neutral(op: Operation): number | null {
-  return op === "add" ? 0 : op === "scale" ? 1 : null;
+  return op === "add" || op === "rotate" ? 0 : op === "scale" ? 1 : null;
 }
 
 /** The ends of an edit's slider. A value beyond them moves the end out to it. */
 export function range(edit: Edit, feature: SteeringFeature | undefined): [number, number] {
   const value = edit.strength ?? 0;
   const far = reach(edit, feature);
-  return edit.op === "add"
+  return edit.op === "add" || edit.op === "rotate"
     ? [-Math.max(far, Math.abs(value)), Math.max(far, Math.abs(value))]
     : [Math.min(0, value), Math.max(far, value)];
 }
@@ -69,11 +77,12 @@ export function withOperation(
   sae: Sae | undefined,
 ): Edit {
   const { strength, unit, ...rest } = edit;
-  if (op === "ablate") return { ...rest, op };
-  if (op === "scale") return { ...rest, op, strength: edit.op === "scale" ? (strength ?? 1) : 2 };
+  const kind = counts(op);
+  if (kind === "nothing") return { ...rest, op };
+  if (kind === "number") return { ...rest, op, strength: op === "scale" ? 2 : 30 };
   const usual = edit.vector ? "raw" : unitFor(feature?.peak ?? null, sae);
   const next: Edit = { ...rest, op, unit: unit ?? usual };
-  const kept = edit.op === "add" || edit.op === "set" ? strength : undefined;
+  const kept = counts(edit.op) === "units" ? strength : undefined;
   return { ...next, strength: kept ?? (resting(next, feature, sae) || 0.5) };
 }
 
@@ -85,11 +94,11 @@ function unitFor(peak: number | null, sae: Sae | undefined): Unit {
 
 /** Whether an edit pushes its feature down, up, or not at all. */
 export function push(edit: Edit): "up" | "down" | "none" {
-  if (edit.op === "ablate") return "down";
-  const from = neutral(edit.op) ?? 0;
+  if (counts(edit.op) === "nothing" || edit.op === "ceiling") return "down";
+  const from = neutral(edit.op);
   const value = edit.strength ?? 0;
-  if (edit.op !== "set" && value === from) return "none";
-  return value < from ? "down" : "up";
+  if (value === from) return "none";
+  return value < (from ?? 0) ? "down" : "up";
 }
 
 /** The edit that a person gets who adds `feature`: in peaks, where it has one. */
@@ -104,6 +113,31 @@ export function newEdit(feature: SteeringFeature, from: Sae | undefined): Edit {
     sae,
     on: true,
   };
+}
+
+/** Where an edit acts, in words. */
+export function placed(where: Where): string {
+  if (where === "all") return "everywhere";
+  if (typeof where === "string") return where;
+  const { start, stop, step } = where;
+  const range = stop === null ? `from ${start}` : `${start}–${stop - 1}`;
+  return step === 1 ? range : `${range}, every ${step}`;
+}
+
+/** How much of an edit is done when, in words; empty where it is all of it. */
+export function scheduled(schedule: Schedule | undefined): string {
+  switch (schedule?.kind) {
+    case "ramp":
+      return `rising over ${schedule.over} tokens`;
+    case "decay":
+      return `halved every ${schedule.half} tokens`;
+    case "pulse":
+      return `${schedule.width} of every ${schedule.every} tokens`;
+    case "values":
+      return `painted on ${schedule.values.length} tokens`;
+    default:
+      return "";
+  }
 }
 
 /** Whether two lists of edits do the same, however their keys are ordered. */

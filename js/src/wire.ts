@@ -93,9 +93,31 @@ export interface HeatmapTraits extends PanelTraits {
   steerable: boolean;
 }
 
-export type Operation = "add" | "set" | "scale" | "ablate";
+export type Operation =
+  | "add"
+  | "set"
+  | "floor"
+  | "ceiling"
+  | "scale"
+  | "ablate"
+  | "project"
+  | "rotate"
+  | "replace";
 export type Unit = "peak" | "norm" | "raw";
-export type Where = "all" | "prompt" | "generated";
+export type Place = "all" | "prompt" | "generated" | "last";
+/** Positions of the text from `start` up to, not including, `stop`; every `step`-th. */
+export interface Span {
+  start: number;
+  stop: number | null;
+  step: number;
+}
+export type Where = Place | Span;
+/** How much of an edit is done at each token. */
+export type Schedule =
+  | { kind: "ramp"; over: number }
+  | { kind: "decay"; half: number }
+  | { kind: "pulse"; every: number; width: number }
+  | { kind: "values"; values: number[] };
 
 export interface Edit {
   op: Operation;
@@ -105,6 +127,7 @@ export interface Edit {
   strength?: number;
   unit?: Unit;
   where?: Where;
+  schedule?: Schedule;
   sae?: string | null;
   on?: boolean;
 }

@@ -2,10 +2,12 @@ import { expect, test } from "vitest";
 import {
   convert,
   newEdit,
+  placed,
   push,
   range,
   resting,
   sameEdits,
+  scheduled,
   search,
   step,
   withOperation,
@@ -51,6 +53,29 @@ test("a strength goes back to the recommended one, or to where nothing changes",
   expect(resting({ ...add, unit: "raw" }, sea, saes[0])).toBeCloseTo(2.88);
   expect(resting(add, kitchen, saes[0])).toBe(0);
   expect(resting({ ...add, op: "scale" }, sea, saes[0])).toBe(1);
+});
+
+test("a turn counts degrees, both ways, and lasts through no other operation", () => {
+  const turn = withOperation(add, "rotate", sea, saes[0]);
+  expect(turn).toEqual({ op: "rotate", feature: 131, strength: 30 });
+  expect(range(turn, sea)).toEqual([-90, 90]);
+  expect(step(turn, sea)).toBe(1);
+  expect(withOperation(turn, "floor", sea, saes[0])).toMatchObject({ strength: 0.5, unit: "peak" });
+  expect(withOperation(add, "ceiling", sea, saes[0])).toMatchObject({ strength: 0.5 });
+  expect([turn, { ...turn, strength: -5 }, { ...turn, strength: 0 }].map(push)).toEqual([
+    "up",
+    "down",
+    "none",
+  ]);
+  expect(push({ ...add, op: "ceiling" })).toBe("down");
+});
+
+test("places and schedules are said in words", () => {
+  const span = { start: 3, stop: 9, step: 1 };
+  const places = ["all", "last", span, { ...span, stop: null, step: 2 }] as const;
+  expect(places.map(placed)).toEqual(["everywhere", "last", "3–8", "from 3, every 2"]);
+  expect(scheduled({ kind: "pulse", every: 5, width: 2 })).toBe("2 of every 5 tokens");
+  expect(scheduled(undefined)).toBe("");
 });
 
 test("an ablation has no strength; what follows one has one again", () => {

@@ -1,17 +1,41 @@
 """Changing what a model writes: edits, the hooks that apply them, and runs under them."""
 
-from sae_widgets.steering.edits import Ablate, Add, Edit, Scale, Set, edit_from_json
+from sae_widgets.steering.edits import (
+    Ablate,
+    Add,
+    Ceiling,
+    Edit,
+    Floor,
+    ProjectOut,
+    Replace,
+    Rotate,
+    Scale,
+    Set,
+    Span,
+    edit_from_json,
+)
 from sae_widgets.steering.generation import Arm, Run, generate
 from sae_widgets.steering.hooks import steering
+from sae_widgets.steering.schedules import Decay, Pulse, Ramp, Values
 
 __all__ = [
     "Ablate",
     "Add",
     "Arm",
+    "Ceiling",
+    "Decay",
     "Edit",
+    "Floor",
+    "ProjectOut",
+    "Pulse",
+    "Ramp",
+    "Replace",
+    "Rotate",
     "Run",
     "Scale",
     "Set",
+    "Span",
+    "Values",
     "edit_from_json",
     "generate",
     "steering",

@@ -2,13 +2,18 @@
 
 With h the activation, d the feature's direction and f its value on the unedited h:
 
-    Add(7, s)     h + s·d         push along the direction
-    Set(7, v)     h + (v − f)·d   make the value v; what the SAE does not explain stays
-    Scale(7, s)   h + (s − 1)f·d  stronger or weaker, only where it fires
-    Ablate(7)     h − f·d         as if it did not fire
+    Add(7, s)      h + s·d              push along the direction
+    Set(7, v)      h + (v − f)·d        make the value v; what the SAE does not explain stays
+    Floor(7, v)    Set, where f < v     at least v
+    Ceiling(7, v)  Set, where f > v     at most v
+    Scale(7, s)    h + (s − 1)f·d       stronger or weaker, only where it fires
+    Ablate(7)      h − f·d              as if it did not fire
+    ProjectOut(7)  h − (h·d̂)d̂           nothing is left along the direction, fired or not
+    Rotate(7, a)   h turned a° towards d̂, at the same length
+    Replace(7, s)  s·d                  nothing but the direction
 
-A vector may stand in a feature's place. `Add` then adds that very vector; the other three take f
-as h's length along it, and d as the vector at length one.
+d̂ is the direction at length one. A vector may stand in a feature's place. `Add` and `Replace` then
+take that very vector for d; the others take f as h's length along it, and d̂ for d.
 """
 
 from __future__ import annotations
@@ -16,22 +21,46 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, no_type_check
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Literal, no_type_check
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
+
+from sae_widgets.steering.schedules import SCHEDULES, Schedule
 
 Unit = Literal["peak", "norm", "raw"]
 """What a strength counts: the feature's peak, the mean activation norm at the hook, or itself."""
-Where = Literal["all", "prompt", "generated"]
-"""At which positions an edit acts. Special tokens are never edited."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Positions of a text, counted from 0: `start` up to, not including, `stop`, every `step`-th.
+
+    Span(6) is everything from position 6 on, Span(3, 9) a stretch, Span(step=2) every other one.
+    """
+
+    start: int = 0
+    stop: int | None = None
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.step < 1 or (self.stop is not None and self.stop <= self.start):
+            raise ValueError(
+                "a span starts at 0 or later, stops after it starts and takes steps of 1 or more; "
+                f"got {self}"
+            )
+
+
+Place = Literal["all", "prompt", "generated", "last"]
+Where = Place | Span
+"""At which positions an edit acts. "last": at the newest position of each forward pass, the end of
+the prompt and then each token that is written. Special tokens are never edited."""
 
 # Edits are `no_type_check`: they check what they are given themselves, with messages for people,
 # which the shape checker of the tests would otherwise be quicker than.
 
 UNITS = ("peak", "norm", "raw")
-WHERE: tuple[Where, ...] = ("all", "prompt", "generated")
+PLACES: tuple[Place, ...] = ("all", "prompt", "generated", "last")
 
 
 @no_type_check
@@ -41,10 +70,13 @@ class Edit:
 
     hook: where a vector acts; None for the SAE's hook. sae: the name of the SAE whose feature is
     meant; None for the first. on: an edit that is off does nothing and keeps its place in a list.
+    schedule: how much of the edit is done at each token (see `Ramp`, `Decay`, `Pulse`, `Values`);
+    None: all of it.
     """
 
     target: int | Sequence[float] | Tensor  # once made, an int or a tuple of floats
     where: Where = field(default="all", kw_only=True)
+    schedule: Schedule | None = field(default=None, kw_only=True)
     hook: str | None = field(default=None, kw_only=True)
     sae: str | None = field(default=None, kw_only=True)
     on: bool = field(default=True, kw_only=True)
@@ -58,7 +90,10 @@ class Edit:
                 f"feature {self.feature} belongs to its SAE's hook; only a vector takes hook=, "
                 f"got {self.hook!r}"
             )
-        _check_choice("where", self.where, WHERE)
+        if not isinstance(self.where, Span):
+            _check_choice("where", self.where, PLACES, " or a Span")
+        if self.schedule is not None and not isinstance(self.schedule, SCHEDULES):
+            raise TypeError(f"a schedule is a Ramp, Decay, Pulse or Values; got {self.schedule!r}")
 
     @property
     def feature(self) -> int | None:
@@ -74,8 +109,13 @@ class Edit:
         """The edit as plain values; `edit_from_json` reads them back."""
         rest = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         del rest["target"]
-        if self.hook is None:
-            del rest["hook"]
+        if isinstance(self.where, Span):
+            rest["where"] = asdict(self.where)
+        if self.schedule is not None:
+            rest["schedule"] = {"kind": self.schedule.kind, **asdict(self.schedule)}
+        for name in ("hook", "schedule"):
+            if rest[name] is None:
+                del rest[name]
         named: dict[str, Any] = {"feature": self.feature}
         if self.vector is not None:
             named = {"vector": list(self.vector)}
@@ -94,7 +134,7 @@ class Edit:
 
 @no_type_check
 @dataclass(frozen=True, repr=False)
-class _Measured(Edit):
+class Measured(Edit):
     """An edit whose strength counts units."""
 
     strength: float
@@ -111,29 +151,61 @@ class _Measured(Edit):
             )
 
 
-class Add(_Measured):
+class Add(Measured):
     """Push along the direction by `strength`; a negative one pushes away."""
 
     op: ClassVar[str] = "add"
 
 
-class Set(_Measured):
+class Set(Measured):
     """Make the feature's value `strength`, whatever it is."""
 
     op: ClassVar[str] = "set"
 
 
+class Floor(Measured):
+    """Raise the feature's value to `strength` wherever it is lower."""
+
+    op: ClassVar[str] = "floor"
+
+
+class Ceiling(Measured):
+    """Lower the feature's value to `strength` wherever it is higher."""
+
+    op: ClassVar[str] = "ceiling"
+
+
+class Replace(Measured):
+    """Put `strength` times the direction in the activation's place, all else forgotten."""
+
+    op: ClassVar[str] = "replace"
+
+
 @no_type_check
 @dataclass(frozen=True, repr=False)
-class Scale(Edit):
-    """Multiply the feature's value by `strength`, a bare factor: 2 doubles it, 0 ablates it."""
+class _Bare(Edit):
+    """An edit whose strength is a bare number."""
 
     strength: float
-    op: ClassVar[str] = "scale"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_strength(self)
+
+
+class Scale(_Bare):
+    """Multiply the feature's value by `strength`: 2 doubles it, 0 ablates it."""
+
+    op: ClassVar[str] = "scale"
+
+
+class Rotate(_Bare):
+    """Turn the activation `strength` degrees towards the direction, or away; its length stays.
+
+    It never turns beyond the direction itself, or beyond its opposite.
+    """
+
+    op: ClassVar[str] = "rotate"
 
 
 @no_type_check
@@ -144,8 +216,18 @@ class Ablate(Edit):
     op: ClassVar[str] = "ablate"
 
 
-AnyEdit = Add | Set | Scale | Ablate
-OPERATIONS: dict[str, type[AnyEdit]] = {kind.op: kind for kind in (Add, Set, Scale, Ablate)}
+@no_type_check
+@dataclass(frozen=True, repr=False)
+class ProjectOut(Edit):
+    """Leave nothing along the direction, whether the feature fires or not."""
+
+    op: ClassVar[str] = "project"
+
+
+AnyEdit = Add | Set | Floor | Ceiling | Scale | Ablate | ProjectOut | Rotate | Replace
+OPERATIONS: dict[str, type[AnyEdit]] = {
+    kind.op: kind for kind in (Add, Set, Floor, Ceiling, Scale, Ablate, ProjectOut, Rotate, Replace)
+}
 
 
 def edit_from_json(record: Mapping[str, Any]) -> AnyEdit:
@@ -157,6 +239,15 @@ def edit_from_json(record: Mapping[str, Any]) -> AnyEdit:
         )
     wanted = {entry.name for entry in fields(kind)} - {"target"}
     rest = {name: value for name, value in record.items() if name in wanted}
+    if isinstance(rest.get("where"), Mapping):
+        rest["where"] = _made(Span, rest["where"])
+    if isinstance(rest.get("schedule"), Mapping):
+        kinds = {each.kind: each for each in SCHEDULES}
+        named = dict(rest["schedule"])
+        schedule = named.pop("kind", None)
+        if schedule not in kinds:
+            raise ValueError(f"a schedule's kind is one of {', '.join(kinds)}; got {schedule!r}")
+        rest["schedule"] = _made(kinds[schedule], named)
     known = {"op", "feature", "vector", "strength", "unit", *wanted}
     if unknown := set(record) - known:
         raise ValueError(f"an edit has no {sorted(unknown)[0]!r}; it has {sorted(known)}")
@@ -165,6 +256,14 @@ def edit_from_json(record: Mapping[str, Any]) -> AnyEdit:
     if "strength" in wanted and "strength" not in rest:
         raise ValueError(f"an edit of op {kind.op!r} needs a strength")
     return kind(record["feature"] if "feature" in record else record["vector"], **rest)
+
+
+def _made(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A record from its fields, which came from outside."""
+    names = [entry.name for entry in fields(kind)]
+    if unknown := set(values) - set(names):
+        raise ValueError(f"a {kind.__name__} has no {sorted(unknown)[0]!r}; it has {names}")
+    return kind(**values)
 
 
 # Checks
@@ -198,7 +297,7 @@ def _target(target: Any) -> int | tuple[float, ...]:
     return feature
 
 
-def _check_strength(edit: _Measured | Scale) -> None:
+def _check_strength(edit: Measured | _Bare) -> None:
     if isinstance(edit.strength, bool) or not hasattr(edit.strength, "__float__"):
         raise TypeError(f"a strength is a number; got {edit.strength!r}")
     strength = float(edit.strength)
@@ -207,9 +306,9 @@ def _check_strength(edit: _Measured | Scale) -> None:
     object.__setattr__(edit, "strength", strength)
 
 
-def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: Any, known: tuple[str, ...], or_else: str = "") -> None:
     if value not in known:
-        raise ValueError(f"{name} is one of {', '.join(map(repr, known))}; got {value!r}")
+        raise ValueError(f"{name} is one of {', '.join(map(repr, known))}{or_else}; got {value!r}")
 
 
 def _short(target: int | tuple[float, ...] | None) -> str:

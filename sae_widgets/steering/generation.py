@@ -33,6 +33,7 @@ from sae_widgets.model import (
 from sae_widgets.sae import SAE
 from sae_widgets.steering.edits import AnyEdit, edit_from_json
 from sae_widgets.steering.hooks import Passes, SAEs, by_name, compile_arms
+from sae_widgets.steering.schedules import Values
 from sae_widgets.tokens import Spelling
 
 Stopped = Literal["length", "end", "context", "stopped"]
@@ -40,10 +41,14 @@ Stopped = Literal["length", "end", "context", "stopped"]
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to run the model: a list of edits with a name. No edits: the model as it is."""
+    """A way to run the model: a list of edits with a name. No edits: the model as it is.
+
+    restore_norm: what is edited keeps its length.
+    """
 
     name: str
     edits: tuple[AnyEdit, ...] = ()
+    restore_norm: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edits", tuple(self.edits))
@@ -112,7 +117,12 @@ class Run:
         """The run as plain values; `Run.from_json` reads them back."""
         record = asdict(self)
         record["arms"] = [
-            {"name": arm.name, "edits": [edit.to_json() for edit in arm.edits]} for arm in self.arms
+            {
+                "name": arm.name,
+                "edits": [edit.to_json() for edit in arm.edits],
+                "restore_norm": arm.restore_norm,
+            }
+            for arm in self.arms
         ]
         return record
 
@@ -120,7 +130,11 @@ class Run:
     def from_json(cls, record: Mapping[str, Any]) -> Run:
         """The run that `to_json` wrote, also after a way through JSON text."""
         arms = tuple(
-            Arm(arm["name"], tuple(edit_from_json(edit) for edit in arm["edits"]))
+            Arm(
+                arm["name"],
+                tuple(edit_from_json(edit) for edit in arm["edits"]),
+                arm.get("restore_norm", False),
+            )
             for arm in record["arms"]
         )
         nested = ("tokens", "logprob", "positions")
@@ -166,7 +180,12 @@ def generate(
     started = time.perf_counter()
     ids = list(ids)
     _check(model, ids, arms, max_new_tokens, temperature)
-    changes = compile_arms(model, sae, [arm.edits for arm in arms])
+    changes = compile_arms(
+        model,
+        sae,
+        [arm.edits for arm in arms],
+        restore_norm=[arm.restore_norm for arm in arms],
+    )
     ends = end_of_text(model)
     choose = _Chooser(temperature, seed)
     room = context_length(model) - len(ids)
@@ -278,6 +297,14 @@ def _check(
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"a temperature is 0 (greedy) or more, and finite; got {temperature}")
     check_tokens(model, ids)
+    for edit in (edit for arm in arms for edit in arm.edits):
+        if isinstance(edit.schedule, Values) and len(edit.schedule.values) > (
+            most := len(ids) + max_new_tokens
+        ):
+            raise ValueError(
+                f"{edit!r} has values for {len(edit.schedule.values)} tokens, but the run has at "
+                f"most {most}: {len(ids)} of prompt and {max_new_tokens} to write"
+            )
     limit = context_length(model)
     if len(ids) >= limit:
         raise ValueError(

@@ -6,9 +6,10 @@ computed from the same unedited activation and summed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,22 +27,45 @@ from sae_widgets.model import (
     watched,
 )
 from sae_widgets.sae import SAE
-from sae_widgets.steering.edits import WHERE, Ablate, Add, AnyEdit, Scale, Set, Where
+from sae_widgets.steering.edits import (
+    Ablate,
+    Add,
+    AnyEdit,
+    Ceiling,
+    Floor,
+    Measured,
+    ProjectOut,
+    Replace,
+    Rotate,
+    Scale,
+    Set,
+    Span,
+    Where,
+)
+from sae_widgets.steering.schedules import Schedule
 from sae_widgets.tokens import special_ids
 
 SAEs = SAE | Mapping[str, SAE] | None
 """One SAE, or several by name (an edit that names none means the first), or none for vectors."""
 
+MEASURED = (Add, Set, Floor, Ceiling, Replace)
+DECIDING = (Set, Floor, Ceiling, Scale, Ablate)
+"""Edits that say what a feature's value becomes."""
+
 
 @contextmanager
-def steering(model: Model, sae: SAEs, edits: Sequence[AnyEdit]) -> Iterator[None]:
+def steering(
+    model: Model, sae: SAEs, edits: Sequence[AnyEdit], *, restore_norm: bool = False
+) -> Iterator[None]:
     """Apply `edits` to every forward pass that this block makes, however it is made.
+
+    With `restore_norm`, activations keep the length they had.
 
     A text is met when the model reads it afresh, and all of it is the prompt. What continues it is
     generated: tokens read on top of a key-value cache, and tokens after the prompt when the same
     ids are read again with more behind them. The model is locked while the block runs.
     """
-    compiled = compile_arms(model, sae, [edits])
+    compiled = compile_arms(model, sae, [edits], restore_norm=[restore_norm])
     running = Passes(model)
     with lock(model), watched(model, running.see):
         functions = {hook: change.during(running) for hook, change in compiled.items()}
@@ -52,8 +76,17 @@ def steering(model: Model, sae: SAEs, edits: Sequence[AnyEdit]) -> Iterator[None
             raise RuntimeError(silent_hook(hook))
 
 
-def compile_arms(model: Model, sae: SAEs, arms: Sequence[Sequence[AnyEdit]]) -> dict[str, Change]:
-    """Turn the edits of each arm into one `Change` for each hook point they touch."""
+def compile_arms(
+    model: Model,
+    sae: SAEs,
+    arms: Sequence[Sequence[AnyEdit]],
+    *,
+    restore_norm: Sequence[bool] = (),
+) -> dict[str, Change]:
+    """Turn the edits of each arm into one `Change` for each hook point they touch.
+
+    `restore_norm` says for each arm whether activations keep their length; empty: for none.
+    """
     saes = by_name(sae)
     changes: dict[str, Change] = {}
     with torch.no_grad():
@@ -65,6 +98,9 @@ def compile_arms(model: Model, sae: SAEs, arms: Sequence[Sequence[AnyEdit]]) -> 
                     check_hook(model, term.hook)
                     changes.setdefault(term.hook, Change(len(arms))).add(row, term)
         for change in changes.values():
+            for row, restored in enumerate(restore_norm):
+                if restored:
+                    change.restore_norm(row)
             change.settle(device_of(model))
     return changes
 
@@ -123,8 +159,10 @@ class Passes:
         else:
             self.begin(ids, past=past, prompt=past)
 
-    def mask(self, where: Where, shape: tuple[int, ...]) -> Bool[Tensor, "row position"] | None:
-        """Which positions of the pass an edit `where` may change; None if there is none."""
+    def share(
+        self, where: Where, schedule: Schedule | None, shape: tuple[int, ...]
+    ) -> Float[Tensor, "row position"] | None:
+        """How much of an edit is done at each position of the pass; None if nothing anywhere."""
         ids = self._ids
         if ids is None or tuple(ids.shape) != shape:
             raise RuntimeError(
@@ -133,20 +171,36 @@ class Passes:
                 f"{shape} (row, position). Call the model on ids or text, not on embeddings."
             )
         may = ~self._special[ids]
-        if where == "all":
-            return may
+        if where == "all" and schedule is None:
+            return may.float()
         if self._past is None:
             raise RuntimeError(
-                f"at the embeddings it is not known yet which tokens are {where!r}: an edit there "
-                "acts with where='all'. blocks.0.hook_resid_pre is the same place, and knows."
+                "at the embeddings it is not known yet which part of the text a pass reads: an "
+                "edit there acts with where='all' and no schedule. blocks.0.hook_resid_pre is the "
+                "same place, and knows."
             )
-        boundary = self._prompt - self._past
-        if boundary >= ids.shape[1]:  # the pass reads the prompt only
-            return may if where == "prompt" else None
-        if boundary <= 0:  # generated tokens only
-            return may if where == "generated" else None
-        prompt = torch.arange(ids.shape[1], device=ids.device) < boundary
-        return may & (prompt if where == "prompt" else ~prompt)
+        position = self._past + torch.arange(ids.shape[1], device=ids.device)
+        here, first = self._reach(where, position)
+        if not here.any():
+            return None
+        share = may * here
+        return share.float() if schedule is None else share * schedule.at(position - first)
+
+    def _reach(
+        self, where: Where, position: Int[Tensor, " position"]
+    ) -> tuple[Bool[Tensor, " position"], int]:
+        """At which positions an edit may act, and the first of the whole text where it may."""
+        if isinstance(where, Span):
+            stop = math.inf if where.stop is None else where.stop
+            steps = (position - where.start) % where.step == 0
+            return (position >= where.start) & (position < stop) & steps, where.start
+        if where == "prompt":
+            return position < self._prompt, 0
+        if where == "generated":
+            return position >= self._prompt, self._prompt
+        if where == "last":
+            return position == position[-1], max(0, self._prompt - 1)
+        return torch.ones_like(position, dtype=torch.bool), 0
 
 
 def _continues(ids: Tensor, text: Tensor) -> bool:
@@ -162,30 +216,115 @@ def _continues(ids: Tensor, text: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Term:
-    """One edit in numbers. It adds `push`, or (`target` + `factor` · value) · `direction`.
+class Push:
+    """Adds a vector; `instead`: and takes the activation away."""
+
+    vector: Float[Tensor, " d"]
+    instead: bool = False
+
+
+@dataclass(frozen=True)
+class Move:
+    """Makes a value clamp(target + keep · value, low, high), along a direction.
 
     `sae` and `feature` say whose value; without them it is the length along `direction`.
     """
 
-    hook: str
-    where: Where
-    push: Tensor | None = None
-    direction: Tensor | None = None
+    direction: Float[Tensor, " d"]
     target: float = 0.0
-    factor: float = 0.0
+    keep: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
     sae: SAE | None = None
     feature: int = 0
 
 
 @dataclass(frozen=True)
-class Group:
-    """Terms about values that are encoded together: (target + factor · values) @ directions."""
+class Turn:
+    """Turns the activation by `angle`, in radians, towards a direction of length one."""
 
-    values: Callable[[Tensor], Tensor]
-    target: Float[Tensor, "row n"]
-    factor: Float[Tensor, "row n"]
-    directions: Float[Tensor, "n d"]
+    direction: Float[Tensor, " d"]
+    angle: float
+
+
+Act = Push | Move | Turn
+
+
+@dataclass(frozen=True)
+class Term:
+    """One edit in numbers: what it does, at which hook point and positions, and how much of it."""
+
+    hook: str
+    where: Where
+    schedule: Schedule | None
+    act: Act
+
+    @property
+    def width(self) -> int:
+        vector = self.act.vector if isinstance(self.act, Push) else self.act.direction
+        return len(vector)
+
+
+# What the terms of all rows add to activations [row, position, d], laid out so that a pass takes
+# few operations; what is the same at every position comes as [row, 1, d].
+
+Part = Callable[[Tensor], Tensor]
+
+
+def pushes(terms: Sequence[tuple[int, Push]], rows: int, device: torch.device) -> Part:
+    """The sum of each row's pushes."""
+    total = torch.zeros(rows, 1, len(terms[0][1].vector), device=device)
+    instead = torch.zeros(rows, 1, 1, device=device)
+    for row, push in terms:
+        total[row, 0] += push.vector.to(total)
+        instead[row] = max(float(instead[row]), float(push.instead))
+    if not instead.any():
+        return lambda x: total  # noqa: ARG005
+    return lambda x: total - instead * x
+
+
+def moves(terms: Sequence[tuple[int, Move]], rows: int, device: torch.device) -> Part:
+    """The moves of values that are encoded together: those of one SAE, or lengths along vectors."""
+    rest = {"target": 0.0, "keep": 1.0, "low": -math.inf, "high": math.inf}  # changes nothing
+    table = {
+        name: torch.full((rows, 1, len(terms)), value, device=device)
+        for name, value in rest.items()
+    }
+    for column, (row, move) in enumerate(terms):
+        for name, values in table.items():
+            values[row, 0, column] = getattr(move, name)
+    directions = torch.stack([move.direction for _, move in terms]).float().to(device)
+    sae = terms[0][1].sae
+    encode = None if sae is None else sae.encoder([move.feature for _, move in terms])
+
+    def part(x: Tensor) -> Tensor:
+        value: Tensor = x @ directions.T if encode is None else encode(x)
+        new: Tensor = (table["target"] + table["keep"] * value).clamp(table["low"], table["high"])
+        moved: Tensor = (new - value) @ directions
+        return moved
+
+    return part
+
+
+def turns(terms: Sequence[tuple[int, Turn]], rows: int, device: torch.device) -> Part:
+    """One turn of each row that has one (spherical interpolation, as far as the direction)."""
+    direction = torch.zeros(rows, 1, len(terms[0][1].direction), device=device)
+    angle = torch.zeros(rows, 1, 1, device=device)
+    for row, turn in terms:
+        # Away from a direction is towards its opposite.
+        direction[row, 0] = turn.direction.to(direction) * (1 if turn.angle >= 0 else -1)
+        angle[row] = abs(turn.angle)
+
+    def part(x: Tensor) -> Tensor:
+        length = x.norm(dim=-1, keepdim=True)
+        along = (x * direction).sum(-1, keepdim=True)
+        across = F.normalize(direction - along * x / length.square().clamp(min=1e-12), dim=-1)
+        between = torch.arccos((along / length.clamp(min=1e-12)).clamp(-1, 1))
+        by = torch.minimum(angle, between)
+        turned: Tensor = (by.cos() - 1) * x + by.sin() * length * across
+        return turned
+
+    return part
 
 
 class Change:
@@ -199,8 +338,8 @@ class Change:
         self._rows = rows
         self._terms: list[tuple[int, Term]] = []
         self._width = 0
-        self._pushes: dict[Where, Tensor] = {}
-        self._groups: dict[Where, list[Group]] = {}
+        self._parts: dict[tuple[Where, Schedule | None], list[Part]] = {}
+        self._restore = torch.zeros(rows, 1, 1, dtype=torch.bool)
         self._ratio = torch.zeros(rows)
         self._positions = torch.zeros(rows, 2)
 
@@ -216,32 +355,36 @@ class Change:
 
     def add(self, row: int, term: Term) -> None:
         """Let arm `row` do `term` as well."""
-        vector = term.push if term.push is not None else term.direction
-        assert vector is not None
-        if self._width and len(vector) != self._width:
+        if self._width and term.width != self._width:
             raise ValueError(
-                f"edits at {term.hook!r} have vectors of {len(vector)} and {self._width} entries; "
+                f"edits at {term.hook!r} have vectors of {term.width} and {self._width} entries; "
                 "all must have the length of the activations there"
             )
-        self._width = len(vector)
+        self._width = term.width
         self._terms.append((row, term))
+
+    def restore_norm(self, row: int) -> None:
+        """Give what arm `row` has changed the length that it had."""
+        self._restore[row] = True
 
     def settle(self, device: torch.device) -> None:
         """Lay the terms out as matrices, so that each pass takes few operations."""
-        for where in WHERE:
-            here = [(row, term) for row, term in self._terms if term.where == where]
-            pushes = [(row, term.push) for row, term in here if term.push is not None]
-            if pushes:
-                total = torch.zeros(self._rows, self._width, device=device)
-                for row, push in pushes:
-                    total[row] += push.to(total)
-                self._pushes[where] = total
-            valued = [(row, term) for row, term in here if term.direction is not None]
-            saes = {id(term.sae): term.sae for _, term in valued}
-            self._groups[where] = [
-                _group([(row, term) for row, term in valued if term.sae is sae], self._rows, device)
-                for sae in saes.values()
-            ]
+        for key in dict.fromkeys((term.where, term.schedule) for _, term in self._terms):
+            acts = [(row, t.act) for row, t in self._terms if (t.where, t.schedule) == key]
+            pushed = [(row, act) for row, act in acts if isinstance(act, Push)]
+            moved = [(row, act) for row, act in acts if isinstance(act, Move)]
+            turned = [(row, act) for row, act in acts if isinstance(act, Turn)]
+            parts = self._parts[key] = []
+            if pushed:
+                parts.append(pushes(pushed, self._rows, device))
+            for sae in {id(move.sae): move.sae for _, move in moved}.values():
+                same = [(row, move) for row, move in moved if move.sae is sae]
+                parts.append(moves(same, self._rows, device))
+            while turned:  # one of each row at a time
+                now = dict(reversed(turned))
+                parts.append(turns(list(now.items()), self._rows, device))
+                turned = [(row, turn) for row, turn in turned if now[row] is not turn]
+        self._restore = self._restore.to(device)
         self._ratio = self._ratio.to(device)
         self._positions = self._positions.to(device)
 
@@ -273,37 +416,18 @@ class Change:
 
     def _delta(self, x: Float[Tensor, "row position d"], passes: Passes) -> Tensor | None:
         delta: Tensor | None = None
-        for where in WHERE:
-            push, groups = self._pushes.get(where), self._groups[where]
-            if push is None and not groups:
+        for (where, schedule), parts in self._parts.items():
+            share = passes.share(where, schedule, tuple(x.shape[:2]))
+            if share is None:
                 continue
-            mask = passes.mask(where, tuple(x.shape[:2]))
-            if mask is None:
-                continue
-            part: Tensor | None = None if push is None else push[:, None]
-            for group in groups:
-                amount = group.target[:, None] + group.factor[:, None] * group.values(x)
-                moved = amount @ group.directions
-                part = moved if part is None else part + moved
-            assert part is not None
-            part = part * mask[..., None]
-            delta = part if delta is None else delta + part
-        return delta
-
-
-def _group(terms: Sequence[tuple[int, Term]], rows: int, device: torch.device) -> Group:
-    target = torch.zeros(rows, len(terms), device=device)
-    factor = torch.zeros(rows, len(terms), device=device)
-    for column, (row, term) in enumerate(terms):
-        target[row, column] = term.target
-        factor[row, column] = term.factor
-    directions = torch.stack([term.direction for _, term in terms if term.direction is not None])
-    directions = directions.float().to(device)
-    sae = terms[0][1].sae
-    if sae is None:
-        return Group(lambda x: x @ directions.T, target, factor, directions)
-    encode = sae.encoder([term.feature for _, term in terms])
-    return Group(encode, target, factor, directions)
+            done = sum((part(x) for part in parts[1:]), start=parts[0](x)) * share[..., None]
+            delta = done if delta is None else delta + done
+        if delta is None or not self._restore.any():
+            return delta
+        edited = x + delta
+        length, now = x.norm(dim=-1, keepdim=True), edited.norm(dim=-1, keepdim=True)
+        restored = edited * (length / now.clamp(min=1e-12))
+        return torch.where(self._restore & (delta != 0).any(-1, keepdim=True), restored, edited) - x
 
 
 # From an edit to numbers
@@ -311,27 +435,52 @@ def _group(terms: Sequence[tuple[int, Term]], rows: int, device: torch.device) -
 
 def _term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
     if edit.feature is None:
-        return _vector_term(edit, saes)
-    sae = _sae_of(edit, saes)
-    sae.check_feature(edit.feature)
-    direction = sae.W_dec[edit.feature].detach()
-    if isinstance(edit, Add):
-        push = direction * _in_values(edit, sae, edit.feature)
-        return Term(sae.hook, edit.where, push=push)
-    target, factor = 0.0, -1.0
+        hook = _hook_of(edit, saes)
+        act = _vector_act(edit, hook, saes)
+    else:
+        sae = _sae_of(edit, saes)
+        sae.check_feature(edit.feature)
+        hook, act = sae.hook, _feature_act(edit, sae, edit.feature)
+    return Term(hook, edit.where, edit.schedule, act)
+
+
+def _feature_act(edit: AnyEdit, sae: SAE, feature: int) -> Act:
+    direction = sae.W_dec[feature].detach()
+    if isinstance(edit, Rotate):
+        return Turn(F.normalize(direction, dim=0), math.radians(edit.strength))
+    if isinstance(edit, ProjectOut):
+        return Move(F.normalize(direction, dim=0))
+    value = _in_values(edit, sae, feature) if isinstance(edit, MEASURED) else 0.0
+    if isinstance(edit, Add | Replace):
+        return Push(direction * value, instead=isinstance(edit, Replace))
+    return replace(_move(edit, direction, value), sae=sae, feature=feature)
+
+
+def _vector_act(edit: AnyEdit, hook: str, saes: Mapping[str, SAE]) -> Act:
+    vector = torch.tensor(edit.vector)
+    unit = F.normalize(vector, dim=0)
+    if isinstance(edit, Rotate):
+        return Turn(unit, math.radians(edit.strength))
+    size = 0.0
+    if isinstance(edit, MEASURED):
+        size = edit.strength * (_norm_at(hook, edit, saes) if edit.unit == "norm" else 1.0)
+    if isinstance(edit, Add | Replace):
+        direction = unit if edit.unit == "norm" else vector
+        return Push(direction * size, instead=isinstance(edit, Replace))
+    return _move(edit, unit, size)
+
+
+def _move(edit: AnyEdit, direction: Tensor, value: float) -> Move:
+    """What becomes of the value along `direction`."""
     if isinstance(edit, Set):
-        target = _in_values(edit, sae, edit.feature)
-    elif isinstance(edit, Scale):
-        factor = edit.strength - 1
-    return Term(
-        sae.hook,
-        edit.where,
-        direction=direction,
-        target=target,
-        factor=factor,
-        sae=sae,
-        feature=edit.feature,
-    )
+        return Move(direction, target=value)
+    if isinstance(edit, Floor):
+        return Move(direction, keep=1.0, low=value)
+    if isinstance(edit, Ceiling):
+        return Move(direction, keep=1.0, high=value)
+    if isinstance(edit, Scale):
+        return Move(direction, keep=edit.strength)
+    return Move(direction)  # Ablate, ProjectOut
 
 
 def _scope(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
@@ -346,25 +495,7 @@ def _hook_of(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
     return _sae_of(edit, saes).hook if edit.hook is None else edit.hook
 
 
-def _vector_term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
-    hook = _hook_of(edit, saes)
-    vector = torch.tensor(edit.vector)
-    unit = F.normalize(vector, dim=0)
-    size = 1.0
-    if isinstance(edit, Add | Set) and edit.unit == "norm":
-        size = _norm_at(hook, edit, saes)
-    if isinstance(edit, Add):
-        direction = unit if edit.unit == "norm" else vector
-        return Term(hook, edit.where, push=direction * edit.strength * size)
-    target, factor = 0.0, -1.0
-    if isinstance(edit, Set):
-        target = edit.strength * size
-    elif isinstance(edit, Scale):
-        factor = edit.strength - 1
-    return Term(hook, edit.where, direction=unit, target=target, factor=factor)
-
-
-def _in_values(edit: Add | Set, sae: SAE, feature: int) -> float:
+def _in_values(edit: Measured, sae: SAE, feature: int) -> float:
     """The edit's strength as a value of the feature."""
     if edit.unit == "raw":
         return edit.strength
@@ -385,7 +516,7 @@ def _in_values(edit: Add | Set, sae: SAE, feature: int) -> float:
     return edit.strength * sae.stats.norm / length if length else 0.0
 
 
-def _norm_at(hook: str, edit: Add | Set, saes: Mapping[str, SAE]) -> float:
+def _norm_at(hook: str, edit: Measured, saes: Mapping[str, SAE]) -> float:
     for sae in saes.values():
         if sae.hook == hook and sae.stats is not None:
             return sae.stats.norm
@@ -409,11 +540,13 @@ def _check_conflicts(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> None:
     """Two edits that each say what a feature's value becomes cannot both be obeyed."""
     decided: list[AnyEdit] = []
     for edit in edits:
-        if not edit.on or not isinstance(edit, Set | Scale | Ablate):
+        if not edit.on or not isinstance(edit, DECIDING):
             continue
         for other in decided:
             same = edit.target == other.target and _scope(edit, saes) == _scope(other, saes)
-            if same and (edit.where == other.where or "all" in (edit.where, other.where)):
+            bounds = {type(edit), type(other)} == {Floor, Ceiling}  # at least this, at most that
+            apart = {edit.where, other.where} == {"prompt", "generated"}
+            if same and not bounds and not apart:
                 raise ValueError(
                     f"{other!r} and {edit!r} contradict each other; keep one, or let them act at "
                     "different places (where='prompt' and where='generated')"

@@ -1,8 +1,19 @@
 /** One edit as a row: what it does to which feature, how strongly, where. */
 
-import { convert, neutral, push, range, resting, step, withOperation } from "../edits";
+import {
+  convert,
+  counts,
+  neutral,
+  placed,
+  push,
+  range,
+  resting,
+  scheduled,
+  step,
+  withOperation,
+} from "../edits";
 import { parseNumber, strength } from "../text";
-import type { Edit, Operation, Sae, SteeringFeature, Unit, Where } from "../wire";
+import type { Edit, Operation, Place, Sae, SteeringFeature, Unit } from "../wire";
 import { Box } from "./box";
 import { useHost } from "./frame";
 import { PlaceboBadge } from "./sae";
@@ -21,19 +32,20 @@ interface Props {
 const OPERATIONS: Record<Operation, string> = {
   add: "Add its direction to the activation",
   set: "Set the feature to this value, whatever it is",
+  floor: "Raise the feature to this value wherever it is lower",
+  ceiling: "Lower the feature to this value wherever it is higher",
   scale: "Multiply the feature by this factor",
   ablate: "Take the feature away",
+  project: "Take away all that lies along the direction, whether the feature fires or not",
+  rotate: "Turn the activation by so many degrees towards the direction",
+  replace: "Put the direction in the activation's place",
 };
 const UNITS: Record<Unit, string> = {
   peak: "× the feature's largest value on the corpus",
   norm: "× the mean norm of the activations at the hook",
   raw: "in the activation's own units",
 };
-const PLACES: Record<Where, string> = {
-  all: "everywhere",
-  prompt: "prompt",
-  generated: "generated",
-};
+const PLACES: Place[] = ["all", "prompt", "generated", "last"];
 
 export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRemove }: Props) {
   const { recorded, why } = useHost();
@@ -47,8 +59,12 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
     ? `a direction of ${edit.vector.length} numbers`
     : feature?.label || "no name yet";
   const number = edit.vector ? "" : String(edit.feature ?? "");
-  const still = edit.op === "ablate";
-  const words = edit.op === "scale" ? "×" : unit === "raw" ? "raw" : `× ${unit}`;
+  const kind = counts(edit.op);
+  const still = kind === "nothing";
+  const bare = edit.op === "rotate" ? "°" : "×";
+  const words = kind === "number" ? bare : unit === "raw" ? "raw" : `× ${unit}`;
+  const where = edit.where ?? "all";
+  const schedule = scheduled(edit.schedule);
   return (
     <div
       class={`sae-edit ${on ? "" : "sae-off"}`}
@@ -75,6 +91,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
           <span class="sae-mono sae-soft">{number}</span> {name}
         </button>
         {sae?.placebo && <PlaceboBadge reason={sae.placebo} />}
+        {schedule && <span class="sae-soft sae-tiny sae-cut">{schedule}</span>}
       </span>
       <select
         class="sae-op"
@@ -87,7 +104,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
       >
         {Object.entries(OPERATIONS).map(([op, title]) => (
           <option key={op} value={op} title={title} selected={op === edit.op}>
-            {op}
+            {op === "project" ? "project out" : op}
           </option>
         ))}
       </select>
@@ -120,8 +137,8 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
               onTake={(typed) => typed !== value && onChange({ ...edit, strength: typed })}
               onFocus={(event) => event.currentTarget.select()}
             />
-            {edit.op === "scale" ? (
-              <span class="sae-soft sae-tiny">×</span>
+            {kind === "number" ? (
+              <span class="sae-soft sae-tiny">{bare}</span>
             ) : (
               <select
                 class="sae-unit"
@@ -150,12 +167,15 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
         class="sae-where"
         aria-label="where"
         title="At which tokens it acts; special tokens are never touched"
-        value={edit.where ?? "all"}
-        onChange={(event) => onChange({ ...edit, where: event.currentTarget.value as Where })}
+        value={placed(where)}
+        onChange={(event) => {
+          const chosen = PLACES.find((place) => placed(place) === event.currentTarget.value);
+          if (chosen) onChange({ ...edit, where: chosen });
+        }}
       >
-        {Object.entries(PLACES).map(([where, text]) => (
-          <option key={where} value={where} selected={where === (edit.where ?? "all")}>
-            {text}
+        {(typeof where === "string" ? PLACES : [...PLACES, where]).map((place) => (
+          <option key={placed(place)} selected={placed(place) === placed(where)}>
+            {placed(place)}
           </option>
         ))}
       </select>
