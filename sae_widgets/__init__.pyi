@@ -6,6 +6,8 @@ from .formats import save_sae as save_sae
 from .model import load_model as load_model
 from .sae import SAE as SAE
 from .session import Session as Session
+from .steering.conditions import Fires as Fires
+from .steering.conditions import Near as Near
 from .steering.edits import Ablate as Ablate
 from .steering.edits import Add as Add
 from .steering.edits import Ceiling as Ceiling

@@ -2,6 +2,7 @@
 
 import json
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -23,13 +24,27 @@ schedules = st.one_of(
     st.tuples(st.just(sw.Pulse), counts, counts),
     st.tuples(st.just(sw.Values), st.lists(numbers, min_size=1, max_size=4)),
 )
+features = st.integers(0, 10**6)
+senses = st.one_of(
+    st.builds(sw.Fires, features, numbers, over=st.sampled_from(["token", "prompt"])),
+    st.builds(sw.Fires, features, sae=st.text(max_size=4)),
+)
+conditions = st.none() | st.recursive(
+    senses,
+    lambda inner: st.one_of(
+        st.builds(operator.and_, inner, inner),
+        st.builds(operator.or_, inner, inner),
+        st.builds(operator.invert, inner),
+    ),
+    max_leaves=3,
+)
 common = {
+    "when": conditions,
     "where": places,
     "schedule": schedules,
     "sae": st.none() | st.text(max_size=5),
     "on": st.booleans(),
 }
-features = st.integers(0, 10**6)
 vectors = st.lists(numbers, min_size=1, max_size=5).filter(any)
 units = st.sampled_from(["peak", "norm", "raw"])
 
@@ -118,6 +133,11 @@ def test_a_strength_must_be_finite(kind, strength):
         (lambda: sw.Add(1, 1, unit="peaks"), ValueError, "unit is one of 'peak', 'norm', 'raw'"),
         (lambda: sw.Set(1, 1, where="end"), ValueError, "where is one of 'all', .* or a Span; got"),
         (lambda: sw.Ablate(1, schedule=3), TypeError, "a schedule is a Ramp, Decay, Pulse or Val"),
+        (lambda: sw.Ablate(1, when=True), TypeError, "when is a condition, such as Fires"),
+        (lambda: sw.Fires(-1), ValueError, "a feature is a number from 0; got -1"),
+        (lambda: sw.Fires(1, math.nan), ValueError, "threshold is a finite number; got nan"),
+        (lambda: sw.Fires(1, over="text"), ValueError, "over is one of 'token', 'prompt'"),
+        (lambda: sw.Near([0.0]), ValueError, "needs finite entries, not all zero"),
         (lambda: sw.Span(3, 3), ValueError, "stops after it starts"),
         (lambda: sw.Span(step=0), ValueError, "takes steps of 1 or more"),
         (lambda: sw.Ramp(0), ValueError, "over of a Ramp is a whole number of tokens from 1"),

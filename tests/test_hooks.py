@@ -197,6 +197,96 @@ def test_a_schedule_says_how_much_is_done_at_each_token(model, sae, schedule, wh
     torch.testing.assert_close(change(model, sae, edit), expected, atol=1e-5, rtol=1e-5)
 
 
+def acts(model, sae, edit, ids=IDS):
+    """At which positions an edit changes anything."""
+    return (change(model, sae, edit, ids=ids).abs() > 1e-3).any(-1).nonzero()[:, 0].tolist()
+
+
+def test_an_edit_may_wait_for_a_feature_on_the_token(any_model, sae):
+    found = values(any_model, sae)
+    feature = next(i for i in range(16) if 0 < (found[ORDINARY, i] > 0).sum() < 4)
+    fires = sw.Fires(feature)
+    above = [i for i in ORDINARY if found[i, feature] > 0]
+    below = [i for i in ORDINARY if found[i, feature] == 0]
+    add = {"strength": 2.0, "unit": "raw"}
+    assert acts(any_model, sae, sw.Add(5, when=fires, **add)) == above
+    assert acts(any_model, sae, sw.Add(5, when=~fires, **add)) == below
+    never = sw.Fires(feature, 1e9)
+    assert acts(any_model, sae, sw.Add(5, when=never | fires, **add)) == above
+    assert acts(any_model, sae, sw.Add(5, when=never & fires, **add)) == []
+
+
+def test_an_edit_may_wait_for_the_prompt_and_then_acts_on_all_that_is_written(model, sae):
+    f = values(model, sae)[:, 7]
+    strongest = int(f[[1, 2, 3]].argmax()) + 1
+    bound = float(f[strongest]) - 1e-3
+    text = IDS[:, :4]
+    when = sw.Fires(7, bound, over="prompt")
+    edit = sw.Add(5, 2.0, unit="raw", when=when)
+    assert acts(model, sae, edit, ids=text) == [1, 2, 3]
+    without = text[:, [i for i in range(4) if i != strongest]]
+    if values_of(model, sae, without)[1:, 7].max() <= bound:
+        assert acts(model, sae, edit, ids=without) == []
+    seen, plain = [], []
+    with sw.steering(model, sae, [edit]), logits_hidden(model, seen):
+        written = model.generate(
+            text, max_new_tokens=3, do_sample=False, stop_at_eos=False, verbose=False
+        )
+    with logits_hidden(model, plain):
+        model(text)
+    assert len(seen) == 3
+    assert written.shape[1] == 7
+    # A cached step has no prompt of its own: what the prompt said still holds.
+    step = sw.Add(5, 2.0, unit="raw", when=when, where="generated")
+    after = []
+    with sw.steering(model, sae, [step]), logits_hidden(model, after):
+        model(text)
+        model(written)
+    moved = (after[1] - seen_alone(model, written))[0].abs().amax(-1) > 1e-3
+    assert moved[4:].tolist() == [bool(token) for token in written[0, 4:]]
+
+
+def values_of(model, sae, ids):
+    return sae.encode(activations(model, ids, tiny.HOOK))[0]
+
+
+def seen_alone(model, ids):
+    return activations(model, ids, tiny.HOOK)
+
+
+def test_an_edit_may_wait_for_an_activation_near_a_vector(any_model, sae):
+    x = activations(any_model, IDS, tiny.HOOK)[0]
+    vector = x[2]
+    near = [i for i in ORDINARY if torch.cosine_similarity(x[i], vector, dim=0) > 0.9]
+    assert 2 in near
+    edit = sw.Add(5, 2.0, unit="raw", when=sw.Near(vector, 0.9))
+    assert acts(any_model, sae, edit) == near
+
+
+def test_a_condition_is_read_before_anything_is_edited_and_may_be_read_lower_down(model, sae):
+    lower = tiny.make_sae("blocks.0.hook_resid_pre", name="lower")
+    both = {sae.name: sae, "lower": lower}
+    f = lower.encode(activations(model, IDS, lower.hook))[0][:, 3]
+    expected = [i for i in ORDINARY if f[i] > 0]
+    edits = [
+        sw.Set(3, 50.0, unit="raw", sae="lower"),  # would make it fire everywhere
+        sw.Add(5, 2.0, unit="raw", when=sw.Fires(3, sae="lower")),
+    ]
+    plain, seen = [], []
+    with sw.steering(model, both, edits[:1]), logits_hidden(model, plain):
+        model(IDS)
+    with sw.steering(model, both, edits), logits_hidden(model, seen):
+        model(IDS)
+    moved = ((seen[0] - plain[0])[0].abs() > 1e-3).any(-1).nonzero()[:, 0].tolist()
+    assert moved == expected
+    upper = sw.Add(3, 1.0, unit="raw", sae="lower", when=sw.Fires(5, sae=sae.name))
+    with (
+        pytest.raises(RuntimeError, match="read later in the model than the edit acts"),
+        sw.steering(model, both, [upper]),
+    ):
+        model(IDS)
+
+
 def test_a_vector_s_value_is_the_length_along_it(model, sae):
     vector = row(a2=3.0, a3=4.0)
     unit = vector / 5

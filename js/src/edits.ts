@@ -1,6 +1,15 @@
 /** Edits as values: what a slider can say about one, and how one becomes another. */
 
-import type { Edit, Operation, Sae, Schedule, SteeringFeature, Unit, Where } from "./wire";
+import type {
+  Condition,
+  Edit,
+  Operation,
+  Sae,
+  Schedule,
+  SteeringFeature,
+  Unit,
+  Where,
+} from "./wire";
 
 /** How far a slider reaches, × peak or × norm; farther values can be typed. */
 const REACH = 1.2;
@@ -138,6 +147,20 @@ export function scheduled(schedule: Schedule | undefined): string {
     default:
       return "";
   }
+}
+
+/** When an edit acts, in words; empty where it always does. */
+export function awaited(when: Condition | undefined): string {
+  return when ? `when ${said(when)}` : "";
+}
+
+function said(when: Condition): string {
+  if ("both" in when) return when.both.map(said).join(" and ");
+  if ("either" in when) return when.either.map(said).join(" or ");
+  if ("not" in when) return `not (${said(when.not)})`;
+  const where = when.over === "prompt" ? " in the prompt" : "";
+  if ("near" in when) return `near a direction (cosine > ${when.above})${where}`;
+  return `${when.fires} ${when.above === 0 ? "fires" : `> ${when.above}`}${where}`;
 }
 
 /** Whether two lists of edits do the same, however their keys are ordered. */

@@ -118,6 +118,13 @@ export type Schedule =
   | { kind: "decay"; half: number }
   | { kind: "pulse"; every: number; width: number }
   | { kind: "values"; values: number[] };
+/** At which tokens an edit acts. */
+export type Condition =
+  | { fires: number; above: number; over: "token" | "prompt"; sae?: string | null }
+  | { near: number[]; above: number; over: "token" | "prompt"; hook?: string | null }
+  | { both: [Condition, Condition] }
+  | { either: [Condition, Condition] }
+  | { not: Condition };
 
 export interface Edit {
   op: Operation;
@@ -128,6 +135,7 @@ export interface Edit {
   unit?: Unit;
   where?: Where;
   schedule?: Schedule;
+  when?: Condition;
   sae?: string | null;
   on?: boolean;
 }

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import {
+  awaited,
   convert,
   newEdit,
   placed,
@@ -76,6 +77,9 @@ test("places and schedules are said in words", () => {
   expect(places.map(placed)).toEqual(["everywhere", "last", "3–8", "from 3, every 2"]);
   expect(scheduled({ kind: "pulse", every: 5, width: 2 })).toBe("2 of every 5 tokens");
   expect(scheduled(undefined)).toBe("");
+  const fires = { fires: 7, above: 0, over: "token" } as const;
+  const far = { not: { fires: 9, above: 2, over: "prompt" } } as const;
+  expect(awaited({ both: [fires, far] })).toBe("when 7 fires and not (9 > 2 in the prompt)");
 });
 
 test("an ablation has no strength; what follows one has one again", () => {

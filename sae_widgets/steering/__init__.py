@@ -1,5 +1,6 @@
 """Changing what a model writes: edits, the hooks that apply them, and runs under them."""
 
+from sae_widgets.steering.conditions import Fires, Near
 from sae_widgets.steering.edits import (
     Ablate,
     Add,
@@ -25,7 +26,9 @@ __all__ = [
     "Ceiling",
     "Decay",
     "Edit",
+    "Fires",
     "Floor",
+    "Near",
     "ProjectOut",
     "Pulse",
     "Ramp",

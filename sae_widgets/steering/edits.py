@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Literal, no_type_check
 
 from torch import Tensor
 
+from sae_widgets.steering.conditions import Condition, condition_from_json
 from sae_widgets.steering.schedules import SCHEDULES, Schedule
 
 Unit = Literal["peak", "norm", "raw"]
@@ -71,12 +72,13 @@ class Edit:
     hook: where a vector acts; None for the SAE's hook. sae: the name of the SAE whose feature is
     meant; None for the first. on: an edit that is off does nothing and keeps its place in a list.
     schedule: how much of the edit is done at each token (see `Ramp`, `Decay`, `Pulse`, `Values`);
-    None: all of it.
+    None: all of it. when: at which of these tokens (see `Fires`, `Near`); None: at all.
     """
 
     target: int | Sequence[float] | Tensor  # once made, an int or a tuple of floats
     where: Where = field(default="all", kw_only=True)
     schedule: Schedule | None = field(default=None, kw_only=True)
+    when: Condition | None = field(default=None, kw_only=True)
     hook: str | None = field(default=None, kw_only=True)
     sae: str | None = field(default=None, kw_only=True)
     on: bool = field(default=True, kw_only=True)
@@ -92,6 +94,8 @@ class Edit:
             )
         if not isinstance(self.where, Span):
             _check_choice("where", self.where, PLACES, " or a Span")
+        if self.when is not None and not isinstance(self.when, Condition):
+            raise TypeError(f"when is a condition, such as Fires(7); got {self.when!r}")
         if self.schedule is not None and not isinstance(self.schedule, SCHEDULES):
             raise TypeError(f"a schedule is a Ramp, Decay, Pulse or Values; got {self.schedule!r}")
 
@@ -113,7 +117,9 @@ class Edit:
             rest["where"] = asdict(self.where)
         if self.schedule is not None:
             rest["schedule"] = {"kind": self.schedule.kind, **asdict(self.schedule)}
-        for name in ("hook", "schedule"):
+        if self.when is not None:
+            rest["when"] = self.when.to_json()
+        for name in ("hook", "schedule", "when"):
             if rest[name] is None:
                 del rest[name]
         named: dict[str, Any] = {"feature": self.feature}
@@ -241,6 +247,8 @@ def edit_from_json(record: Mapping[str, Any]) -> AnyEdit:
     rest = {name: value for name, value in record.items() if name in wanted}
     if isinstance(rest.get("where"), Mapping):
         rest["where"] = _made(Span, rest["where"])
+    if isinstance(rest.get("when"), Mapping):
+        rest["when"] = condition_from_json(rest["when"])
     if isinstance(rest.get("schedule"), Mapping):
         kinds = {each.kind: each for each in SCHEDULES}
         named = dict(rest["schedule"])

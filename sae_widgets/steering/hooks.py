@@ -27,6 +27,7 @@ from sae_widgets.model import (
     watched,
 )
 from sae_widgets.sae import SAE
+from sae_widgets.steering.conditions import Condition, Fires, Near, Sense
 from sae_widgets.steering.edits import (
     Ablate,
     Add,
@@ -93,10 +94,15 @@ def compile_arms(
         for row, edits in enumerate(arms):
             _check_conflicts(edits, saes)
             for edit in edits:
-                if edit.on:
-                    term = _term(edit, saes)
-                    check_hook(model, term.hook)
-                    changes.setdefault(term.hook, Change(len(arms))).add(row, term)
+                if not edit.on:
+                    continue
+                term = _term(edit, saes)
+                check_hook(model, term.hook)
+                changes.setdefault(term.hook, Change(len(arms))).add(row, term)
+                for sense in () if edit.when is None else edit.when.senses():
+                    hook, read = _sensor(sense, saes)
+                    check_hook(model, hook)
+                    changes.setdefault(hook, Change(len(arms))).sense(sense, read)
         for change in changes.values():
             for row, restored in enumerate(restore_norm):
                 if restored:
@@ -135,6 +141,9 @@ class Passes:
         self._past: int | None = 0
         self._prompt = 0
         self._text: Tensor | None = None  # the ids of the newest text read afresh
+        # What conditions found, in this pass, and of the prompt.
+        self._sensed: dict[Sense, Tensor] = {}
+        self._prompted: dict[Sense, Tensor] = {}
 
     def begin(
         self, ids: Int[Tensor, "row position"], *, past: int, prompt: int, fresh: int | None = None
@@ -144,6 +153,7 @@ class Passes:
         The last `fresh` of `ids` are read for the first time; None means all of them.
         """
         self.count += 1
+        self._sensed.clear()
         self.fresh = ids.shape[1] if fresh is None else fresh
         self._ids, self._past, self._prompt = ids, past, prompt
 
@@ -185,6 +195,35 @@ class Passes:
             return None
         share = may * here
         return share.float() if schedule is None else share * schedule.at(position - first)
+
+    def sense(self, sense: Sense, found: Bool[Tensor, "row position"]) -> None:
+        """Keep where `sense` holds in the running pass; of a prompt, whether it holds anywhere."""
+        ids = self._ids
+        if ids is None or self._past is None or tuple(ids.shape) != tuple(found.shape):
+            raise RuntimeError(
+                "the token ids of this forward pass are not known where a condition is read; "
+                "blocks.0.hook_resid_pre is the first place where they are"
+            )
+        found = found & ~self._special[ids]
+        if sense.over == "prompt":
+            position = self._past + torch.arange(ids.shape[1], device=ids.device)
+            prompt = position < self._prompt
+            if prompt.any():
+                self._prompted[sense] = (found & prompt).any(1, keepdim=True)
+            found = self._prompted[sense]
+        self._sensed[sense] = found
+
+    def holds(self, condition: Condition) -> Bool[Tensor, "row _"]:
+        """Where `condition` holds in the running pass."""
+        return condition.holds(self._answer)
+
+    def _answer(self, sense: Sense) -> Bool[Tensor, "row _"]:
+        if sense not in self._sensed:
+            raise RuntimeError(
+                f"the condition {sense!r} is read later in the model than the edit acts that "
+                "waits for it; give it an SAE or a hook at the same place or before"
+            )
+        return self._sensed[sense]
 
     def _reach(
         self, where: Where, position: Int[Tensor, " position"]
@@ -257,6 +296,7 @@ class Term:
     hook: str
     where: Where
     schedule: Schedule | None
+    when: Condition | None
     act: Act
 
     @property
@@ -338,7 +378,8 @@ class Change:
         self._rows = rows
         self._terms: list[tuple[int, Term]] = []
         self._width = 0
-        self._parts: dict[tuple[Where, Schedule | None], list[Part]] = {}
+        self._parts: dict[tuple[Where, Schedule | None, Condition | None], list[Part]] = {}
+        self._senses: dict[Sense, Callable[[Tensor], Tensor]] = {}
         self._restore = torch.zeros(rows, 1, 1, dtype=torch.bool)
         self._ratio = torch.zeros(rows)
         self._positions = torch.zeros(rows, 2)
@@ -363,14 +404,18 @@ class Change:
         self._width = term.width
         self._terms.append((row, term))
 
+    def sense(self, sense: Sense, read: Callable[[Tensor], Tensor]) -> None:
+        """Find out here where a condition holds; `read` gives what is to be above its bound."""
+        self._senses[sense] = read
+
     def restore_norm(self, row: int) -> None:
         """Give what arm `row` has changed the length that it had."""
         self._restore[row] = True
 
     def settle(self, device: torch.device) -> None:
         """Lay the terms out as matrices, so that each pass takes few operations."""
-        for key in dict.fromkeys((term.where, term.schedule) for _, term in self._terms):
-            acts = [(row, t.act) for row, t in self._terms if (t.where, t.schedule) == key]
+        for key in dict.fromkeys((t.where, t.schedule, t.when) for _, t in self._terms):
+            acts = [(r, t.act) for r, t in self._terms if (t.where, t.schedule, t.when) == key]
             pushed = [(row, act) for row, act in acts if isinstance(act, Push)]
             moved = [(row, act) for row, act in acts if isinstance(act, Move)]
             turned = [(row, act) for row, act in acts if isinstance(act, Turn)]
@@ -394,7 +439,9 @@ class Change:
         def change(activation: Tensor) -> Tensor | None:
             self.calls += 1
             x = activation.flatten(2)  # the heads of hook_z side by side
-            if x.shape[-1] != self._width:
+            for sense, read in self._senses.items():
+                passes.sense(sense, read(x.float()) > sense.above)
+            if self._width and x.shape[-1] != self._width:
                 raise ValueError(
                     f"an edit's direction has {self._width} entries, but the activations at its "
                     f"hook have {x.shape[-1]}; it belongs to another model or hook"
@@ -416,10 +463,12 @@ class Change:
 
     def _delta(self, x: Float[Tensor, "row position d"], passes: Passes) -> Tensor | None:
         delta: Tensor | None = None
-        for (where, schedule), parts in self._parts.items():
+        for (where, schedule, when), parts in self._parts.items():
             share = passes.share(where, schedule, tuple(x.shape[:2]))
             if share is None:
                 continue
+            if when is not None:
+                share = share * passes.holds(when)
             done = sum((part(x) for part in parts[1:]), start=parts[0](x)) * share[..., None]
             delta = done if delta is None else delta + done
         if delta is None or not self._restore.any():
@@ -441,7 +490,20 @@ def _term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
         sae = _sae_of(edit, saes)
         sae.check_feature(edit.feature)
         hook, act = sae.hook, _feature_act(edit, sae, edit.feature)
-    return Term(hook, edit.where, edit.schedule, act)
+    return Term(hook, edit.where, edit.schedule, edit.when, act)
+
+
+def _sensor(sense: Sense, saes: Mapping[str, SAE]) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """The hook point at which a condition is read, and how."""
+    if isinstance(sense, Fires):
+        sae = _sae_named(sense.sae, saes, sense)
+        sae.check_feature(sense.feature)
+        encode = sae.encoder([sense.feature])
+        return sae.hook, lambda x: encode(x)[..., 0]
+    assert isinstance(sense, Near)
+    if sense.hook is None and not saes:
+        raise ValueError(f"{sense!r} does not say where to look; pass hook=, or an SAE")
+    return sense.hook or next(iter(saes.values())).hook, sense.cosine
 
 
 def _feature_act(edit: AnyEdit, sae: SAE, feature: int) -> Act:
@@ -527,13 +589,17 @@ def _norm_at(hook: str, edit: Measured, saes: Mapping[str, SAE]) -> float:
 
 
 def _sae_of(edit: AnyEdit, saes: Mapping[str, SAE]) -> SAE:
+    return _sae_named(edit.sae, saes, edit)
+
+
+def _sae_named(name: str | None, saes: Mapping[str, SAE], wants: object) -> SAE:
     if not saes:
-        raise ValueError(f"{edit!r} names a feature, so it needs an SAE")
-    if edit.sae is None:
+        raise ValueError(f"{wants!r} names a feature, so it needs an SAE")
+    if name is None:
         return next(iter(saes.values()))
-    if edit.sae not in saes:
-        raise ValueError(f"there is no SAE {edit.sae!r}; there are {', '.join(map(repr, saes))}")
-    return saes[edit.sae]
+    if name not in saes:
+        raise ValueError(f"there is no SAE {name!r}; there are {', '.join(map(repr, saes))}")
+    return saes[name]
 
 
 def _check_conflicts(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> None:

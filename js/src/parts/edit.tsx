@@ -1,6 +1,7 @@
 /** One edit as a row: what it does to which feature, how strongly, where. */
 
 import {
+  awaited,
   convert,
   counts,
   neutral,
@@ -64,7 +65,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
   const bare = edit.op === "rotate" ? "°" : "×";
   const words = kind === "number" ? bare : unit === "raw" ? "raw" : `× ${unit}`;
   const where = edit.where ?? "all";
-  const schedule = scheduled(edit.schedule);
+  const limits = [scheduled(edit.schedule), awaited(edit.when)].filter(Boolean).join(", ");
   return (
     <div
       class={`sae-edit ${on ? "" : "sae-off"}`}
@@ -91,7 +92,11 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
           <span class="sae-mono sae-soft">{number}</span> {name}
         </button>
         {sae?.placebo && <PlaceboBadge reason={sae.placebo} />}
-        {schedule && <span class="sae-soft sae-tiny sae-cut">{schedule}</span>}
+        {limits && (
+          <span class="sae-soft sae-tiny sae-cut" title={limits}>
+            {limits}
+          </span>
+        )}
       </span>
       <select
         class="sae-op"
