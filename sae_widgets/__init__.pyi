@@ -18,6 +18,9 @@ from .steering.edits import Rotate as Rotate
 from .steering.edits import Scale as Scale
 from .steering.edits import Set as Set
 from .steering.edits import Span as Span
+from .steering.effects import Effects as Effects
+from .steering.effects import effects as effects
+from .steering.effects import within_budget as within_budget
 from .steering.generation import Arm as Arm
 from .steering.generation import Run as Run
 from .steering.generation import generate as generate

@@ -24,6 +24,7 @@ from sae_widgets.model import (
 from sae_widgets.sae import SAE
 from sae_widgets.steering import Add, Arm, Edit, Run, edit_from_json, generate
 from sae_widgets.steering.edits import AnyEdit, Unit
+from sae_widgets.steering.effects import Effects, effects
 from sae_widgets.steering.generation import Stop
 from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
@@ -204,6 +205,11 @@ class Session(traitlets.HasTraits):
             temperature=temperature,
             seed=seed,
         )
+
+    def effects(self, text: str, edits: Iterable[AnyEdit] | None = None) -> Effects:
+        """How `edits` (None: those of the session) change what is predicted in `text`."""
+        chosen = self.edits if edits is None else tuple(map(self._bound, edits))
+        return effects(self.model, self.saes, self._encode(text, whole=True).ids, chosen)
 
     def heatmap(self, text: str = "") -> Heatmap:
         """A widget: which features fire on which tokens of `text`."""

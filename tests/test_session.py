@@ -221,6 +221,15 @@ def test_of_an_sae_too_large_to_list_only_named_features_are(session, monkeypatc
     assert [entry["feature"] for entry in session.steer().features] == [5, 9]
 
 
+def test_the_effects_of_a_session_s_edits_are_measured_on_a_text(session):
+    session.edits = [sw.Add(5, 2.0)]
+    found = session.effects(TEXT)
+    assert found.mean > 0
+    assert found.mean == session.effects(TEXT, [sw.Add(5, 2.0, sae="signed")]).mean
+    assert session.effects(TEXT, []).mean == 0
+    assert repr(found).startswith("Effects(")
+
+
 # What is shared
 
 

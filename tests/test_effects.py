@@ -1,0 +1,89 @@
+"""Effects on a given text: against plain torch, at the budget, and with nothing left behind."""
+
+import pytest
+import torch
+
+import sae_widgets as sw
+from sae_widgets.steering.effects import divergence, effects, predictions, scaled, within_budget
+
+IDS = [0, 30, 41, 52, 33]
+
+
+def logits(model, sae=None, edits=()):
+    with torch.no_grad(), sw.steering(model, sae, list(edits)):
+        return model(torch.tensor([IDS]))[0].float()
+
+
+def test_the_kl_is_torch_s_own_of_the_two_distributions(any_model, sae):
+    edits = [sw.Add(5, 2.0), sw.Set(7, 1.0, unit="raw")]
+    found = effects(any_model, sae, IDS, edits, n=3)
+    plain = torch.distributions.Categorical(logits=logits(any_model))
+    steered = torch.distributions.Categorical(logits=logits(any_model, sae, edits))
+    expected = torch.distributions.kl_divergence(plain, steered)
+    torch.testing.assert_close(found.kl, expected, atol=1e-5, rtol=1e-4)
+    assert found.kl[0] == 0  # a special token is not edited, and nothing stands before it
+    assert found.kl[1:].min() > 0
+    assert found.mean == pytest.approx(float(expected.mean()), abs=1e-5)
+
+
+def test_tokens_gained_and_lost_are_those_whose_probability_changes_most(model, sae):
+    edits = [sw.Add(5, 3.0)]
+    found = effects(model, sae, IDS, edits, n=2)
+    change = logits(model, sae, edits).softmax(-1) - logits(model).softmax(-1)
+    for position in range(1, 5):
+        order = change[position].argsort()
+        assert found.lost[position].tolist() == order[:2].tolist()
+        assert found.gained[position].tolist() == order.flip(0)[:2].tolist()
+        best = change[position, found.gained[position, 0]]
+        torch.testing.assert_close(found.gained_by[position, 0], best, atol=1e-6, rtol=1e-4)
+        assert found.lost_by[position].max() < 0
+
+
+def test_what_edits_only_generated_tokens_has_no_effect_on_a_text(model, sae):
+    found = effects(model, sae, IDS, [sw.Add(5, 3.0, where="generated")])
+    assert torch.equal(found.kl, torch.zeros(5))
+
+
+def test_measuring_leaves_no_hooks(model, sae):
+    before = logits(model)
+    effects(model, sae, IDS, [sw.Add(5, 3.0)])
+    assert torch.equal(logits(model), before)
+
+
+def test_many_arms_are_read_in_one_pass_and_alone_give_the_same(model, sae):
+    arms = [[], [sw.Add(5, 1.0)], [sw.Add(9, -1.0)]]
+    together = predictions(model, sae, IDS, arms)
+    for arm, found in zip(arms, together, strict=True):
+        alone = predictions(model, sae, IDS, [arm])[0]
+        torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_budget_is_met_and_a_little_more_would_break_it(model, sae):
+    edits = [sw.Add(5, 1.0)]
+    base, far = predictions(model, sae, IDS, [[], [scaled(edits[0], 2.0)]])
+    budget = float(divergence(base, far).mean())
+    factor = within_budget(model, sae, IDS, edits, kl=budget, most=10.0)
+    assert factor == pytest.approx(2.0, abs=0.01)
+    assert within_budget(model, sae, IDS, edits, kl=1e9, most=3.0) == 3.0
+
+
+def test_scaling_keeps_what_kind_of_edit_it_is():
+    assert scaled(sw.Add(1, 2.0), 0.5) == sw.Add(1, 1.0)
+    assert scaled(sw.Scale(1, 3.0), 0.5) == sw.Scale(1, 2.0)
+    assert scaled(sw.Rotate(1, 30.0), 2.0) == sw.Rotate(1, 60.0)
+    with pytest.raises(ValueError, match=r"Ablate\(1\) has no strength to scale"):
+        scaled(sw.Ablate(1), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"kl": 0.0}, "nats above 0; got 0"), ({"kl": 1.0, "most": -1.0}, "above 0; got -1")],
+)
+def test_a_budget_that_makes_no_sense_is_refused(model, sae, options, message):
+    with pytest.raises(ValueError, match=message):
+        within_budget(model, sae, IDS, [sw.Add(5, 1.0)], **options)
+
+
+def test_an_empty_text_has_no_effects(model, sae):
+    with pytest.raises(ValueError, match="at least one token"):
+        effects(model, sae, [], [sw.Add(5, 1.0)])
