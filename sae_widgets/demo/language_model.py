@@ -3,7 +3,7 @@
 Every row starts with a document, as every text will that the model is given: who is met and what is
 kept is then found at the same places, and nothing of another document is in view. Most rows are
 short; the long ones teach the positions that only long texts reach. No document is seen twice. The
-corpus is drawn once and kept on disk.
+corpus is drawn once and kept on disk, for models of any seed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -74,15 +74,11 @@ def untrained(vocabulary: int, seed: int) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config)
 
 
-def train(folder: Path, seed: int, steps: int = STEPS, cache: Path | None = None) -> None:
-    """Train a model of this seed into `folder`, the tokenizer beside it."""
+def train(folder: Path, seed: int, steps: int, drawn: Path) -> None:
+    """Train a model of this seed into `folder`, the tokenizer beside it, on what `draw` left."""
     from transformers import Trainer, TrainingArguments
 
-    cache = cache or folder
-    if not (cache / "tokenizer.json").exists():
-        tokenizer.train().save_pretrained(cache)
-    encoder = tokenizer.load(cache)
-    rows = corpus(encoder, steps, cache)
+    encoder = tokenizer.load(drawn)
     model = untrained(len(encoder), seed)
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
@@ -103,30 +99,39 @@ def train(folder: Path, seed: int, steps: int = STEPS, cache: Path | None = None
         use_cpu=not torch.cuda.is_available(),
     )
     Trainer(
-        model=model, args=arguments, train_dataset=rows, data_collator=lambda items: items[0]
+        model=model,
+        args=arguments,
+        train_dataset=corpus(drawn),
+        data_collator=lambda items: items[0],
     ).train()
     model.save_pretrained(folder)
     encoder.save_pretrained(folder)
 
 
-def corpus(encoder: PreTrainedTokenizerFast, steps: int, cache: Path) -> Corpus:
-    """Documents nobody has seen, for so many steps; drawn once and kept in `cache`."""
-    path = cache / f"corpus_{steps}.npz"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        long = steps // LONG_EVERY
-        counts = {SHORT: (steps - long) * (TOKENS // SHORT), CONTEXT: long * (TOKENS // CONTEXT)}
-        # Shards have seeds of their own, so that the corpus is the same on any number of cores.
-        jobs = [
-            (encoder, CORPUS_SEED + width + shard, width, len(range(shard, count, SHARDS)))
-            for width, count in counts.items()
-            for shard in range(SHARDS)
-        ]
-        with multiprocessing.get_context("spawn").Pool() as pool:
-            drawn = pool.starmap(_rows, jobs)
-        short, long_rows = np.concatenate(drawn[:SHARDS]), np.concatenate(drawn[SHARDS:])
-        np.savez(path, short=short, long=long_rows)
-    kept = np.load(path)
+def draw(folder: Path, steps: int) -> None:
+    """Train the tokenizer and draw documents nobody has seen, for so many steps, into `folder`."""
+    encoder = tokenizer.train()
+    encoder.save_pretrained(folder)
+    long = steps // LONG_EVERY
+    counts = {SHORT: (steps - long) * (TOKENS // SHORT), CONTEXT: long * (TOKENS // CONTEXT)}
+    # Shards have seeds of their own, so that the corpus is the same on any number of cores.
+    jobs = [
+        (encoder, CORPUS_SEED + width + shard, width, len(range(shard, count, SHARDS)))
+        for width, count in counts.items()
+        for shard in range(SHARDS)
+    ]
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        drawn = pool.starmap(_rows, jobs)
+    np.savez(
+        folder / "corpus.npz",
+        short=np.concatenate(drawn[:SHARDS]),
+        long=np.concatenate(drawn[SHARDS:]),
+    )
+
+
+def corpus(drawn: Path) -> Corpus:
+    """The rows that `draw` left in a folder."""
+    kept = np.load(drawn / "corpus.npz")
     return Corpus(kept["short"], kept["long"])
 
 
@@ -136,7 +141,8 @@ def sample(
     """Whole documents written by the model; one that does not end within the context is cut."""
     torch.manual_seed(seed)
     start = torch.full((count, 1), tokenizer.END_ID, device=next(model.parameters()).device)
-    rows = model.generate(  # type: ignore[misc] # its mixin is typed against a protocol
+    network: Any = model  # its `generate` is typed against a protocol of its own
+    rows = network.generate(
         start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0, max_length=CONTEXT
     )
     return [str(encoder.decode(row, skip_special_tokens=True)) for row in rows]

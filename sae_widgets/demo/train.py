@@ -227,27 +227,30 @@ def world_source() -> str:
 
 def sae_source() -> str:
     """What SAEs depend on beside their language model."""
-    return source("sae.py", *(f"training/{n}.py" for n in ("activations", "objectives", "trainer")))
+    training = (f"training/{name}.py" for name in ("activations", "objectives", "trainer"))
+    return source("demo/train.py", "model.py", "sae.py", *training)
 
 
 def quality_source() -> str:
     """What measurements depend on beside what is measured."""
-    return source("demo/concepts.py", "demo/quality.py", "demo/parse.py", "training/quality.py")
+    demo = (f"demo/{name}.py" for name in ("train", "concepts", "quality", "parse"))
+    return source(*demo, "model.py", "sae.py", "training/quality.py")
 
 
 def trial_source() -> str:
     """What the trials of steering depend on beside model, SAE and chosen features."""
-    return source("demo/trials.py", "demo/parse.py", "steering/hooks.py", "steering/generation.py")
+    steering = (f"steering/{name}.py" for name in ("edits", "hooks", "generation"))
+    return source("demo/train.py", "demo/trials.py", "demo/parse.py", "model.py", *steering)
 
 
 # Language models
 
 
-def make_model(folder: Path, seed: int, steps: int, cache: Path) -> None:
+def make_model(folder: Path, seed: int, steps: int, drawn: Path) -> None:
     """Train a language model and round it to the sixteen bits that ship."""
     from transformers import GPT2LMHeadModel
 
-    language_model.train(folder, seed, steps, cache)
+    language_model.train(folder, seed, steps, drawn)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
 
@@ -264,8 +267,8 @@ def make_untrained(folder: Path, like: Path) -> None:
 
 @lru_cache(maxsize=3)
 def opened(folder: Path) -> Any:
-    """A language model as its users get it."""
-    return load_model(folder)
+    """A language model as its users get it; on the processor, where all the figures are made."""
+    return load_model(folder, device="cpu")
 
 
 @lru_cache(maxsize=1)
@@ -523,7 +526,8 @@ Name = tuple[int, str, int]
 def remake(out: Path, work: Path, settings: Settings) -> None:
     """Run every stage that is not finished, and write the folder that ships."""
     shop = Workshop(work, stages=count_stages(settings))
-    models = {seed: shop.alone(model_stage(seed, work, settings)) for seed in settings.models}
+    drawn = shop.alone(corpus_stage(settings))
+    models = shop.together({seed: model_stage(seed, drawn, settings) for seed in settings.models})
     first = models[settings.models[0]]
     control = shop.alone(
         Stage(
@@ -566,12 +570,21 @@ def remake(out: Path, work: Path, settings: Settings) -> None:
     shop.bar.close()
 
 
-def model_stage(seed: int, work: Path, settings: Settings) -> Stage:
+def corpus_stage(settings: Settings) -> Stage:
+    """Draw what the language models are trained on."""
+    return Stage(
+        "corpus",
+        {"world": world_source(), "steps": settings.lm_steps},
+        partial(language_model.draw, steps=settings.lm_steps),
+    )
+
+
+def model_stage(seed: int, drawn: Made, settings: Settings) -> Stage:
     """Train a language model."""
     return Stage(
         f"model-{seed}",
-        {"world": world_source(), "seed": seed, "steps": settings.lm_steps},
-        partial(make_model, seed=seed, steps=settings.lm_steps, cache=work),
+        {"corpus": drawn.key, "seed": seed},
+        partial(make_model, seed=seed, steps=settings.lm_steps, drawn=drawn.folder),
     )
 
 
@@ -744,7 +757,10 @@ def label_all(
             # What a feature writes names it where what it reads has not.
             entry = found.get(str(outcome["feature"]), {})
             good = outcome["share"] >= 0.6 and outcome["parsed"] >= 0.8
-            if good and entry.get("concept", concept) == concept:
+            read = str(entry.get("concept", concept)).split(" & ")[
+                0
+            ]  # verbs of the sea, too, are sea
+            if good and read == concept:
                 entry |= {"label": human(concept), "concept": concept}
                 found[str(outcome["feature"])] = {**entry, "strength": round(outcome["peak"], 2)}
         named[sae.name] = found
@@ -805,7 +821,8 @@ def dump(value: Any) -> str:
 
 def count_stages(settings: Settings) -> int:
     """How many stages the bar counts."""
-    total = len(settings.models) + len(ALSO_STEERED) + len(["untrained", "labels", "writing"])
+    once = ("corpus", "untrained", "labels", "writing")
+    total = len(settings.models) + len(ALSO_STEERED) + len(once)
     for number in settings.models:
         saes = len(list(plans(settings, number)))
         plain, trials = len(["language", "plain"]), (len(STEERED) + 1) * len(settings.seeds) + 1
