@@ -337,15 +337,16 @@ def after_tokens(
     if int((values > 0).sum()) < strongest:
         return None
     top = values.topk(strongest).indices
-    for tokens, pattern in ((words, "{}"), (before, "after {}")):
-        said = Counter(shown[token].strip() for token in tokens[top].tolist())
-        listed = {word: count for word, count in said.most_common(WORDS) if word}
-        names: list[str] = []
-        agreed = 0
-        for word, count in listed.items():
-            names.append(f"“{word}”")
-            agreed += count
+    sides = [
+        (Counter(shown[token].strip() for token in tokens[top].tolist()), pattern)
+        for tokens, pattern in ((words, "{}"), (before, "after {}"))
+    ]
+    for few in range(1, WORDS + 1):
+        for said, pattern in sides:
+            listed = said.most_common(few)
+            agreed = sum(count for word, count in listed if word)
             if agreed >= WORD_LABEL * strongest:
+                names = [f"“{word}”" for word, _ in listed if word]
                 return Label(pattern.format(", ".join(names)))
     return None
 

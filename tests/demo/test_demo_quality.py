@@ -90,13 +90,13 @@ def test_a_feature_may_be_named_after_its_word_or_the_word_before():
 
 
 def test_a_name_lists_a_few_words_where_one_is_not_enough():
-    words = torch.tensor([1, 1, 1, 2, 2, 3, 4, 5, 6, 7] * 10)
-    before = torch.arange(100) + 100
+    words = torch.tensor([1, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8] * 10)
+    before = torch.arange(110) + 100
     shown = {i: f" w{i}" for i in range(300)}
     fires = (words <= 3).float() + 0.1
     assert after_tokens(fires, words, before, shown, strongest=60).label == "“w1”, “w2”"
-    few = (words >= 4).float() + 0.1  # four words share what is left
-    assert after_tokens(few, words, before, shown, strongest=40) is None
+    many = (words >= 4).float() + 0.1  # five words share what is left
+    assert after_tokens(many, words, before, shown, strongest=50) is None
 
 
 def test_a_feature_may_be_named_after_a_class_within_a_state():
