@@ -23,6 +23,7 @@ from sae_widgets.model import (
 )
 from sae_widgets.sae import SAE
 from sae_widgets.steering import Add, Arm, Edit, Run, edit_from_json, generate
+from sae_widgets.steering.conditions import Fires
 from sae_widgets.steering.edits import AnyEdit, Unit
 from sae_widgets.steering.effects import Effects, effects
 from sae_widgets.steering.generation import Stop
@@ -147,12 +148,16 @@ class Session(traitlets.HasTraits):
         for edit in map(self._bound, edits):
             if edit.feature is not None:
                 self._sae(edit.sae).check_feature(edit.feature)
+            for sense in () if edit.when is None else edit.when.senses():
+                if isinstance(sense, Fires):
+                    self._sae(sense.sae).check_feature(sense.feature)
             checked.append(edit.to_json())
         return checked
 
     def _bound(self, edit: AnyEdit) -> AnyEdit:
         """The edit with the SAE it means: a number alone is a feature of the chosen one."""
-        return edit if edit.sae is not None else replace(edit, sae=self.chosen)
+        when = None if edit.when is None else edit.when.bound(self.chosen, self.sae.hook)
+        return replace(edit, sae=edit.sae or self.chosen, when=when)
 
     @traitlets.validate("_edits")
     def _known_edits(self, proposal: Mapping[str, Any]) -> list[dict[str, Any]]:

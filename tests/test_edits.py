@@ -25,9 +25,11 @@ schedules = st.one_of(
     st.tuples(st.just(sw.Values), st.lists(numbers, min_size=1, max_size=4)),
 )
 features = st.integers(0, 10**6)
+vectors = st.lists(numbers, min_size=1, max_size=5).filter(any)
 senses = st.one_of(
     st.builds(sw.Fires, features, numbers, over=st.sampled_from(["token", "prompt"])),
     st.builds(sw.Fires, features, sae=st.text(max_size=4)),
+    st.builds(sw.Near, vectors, numbers, hook=st.none() | st.text(max_size=4)),
 )
 conditions = st.none() | st.recursive(
     senses,
@@ -45,7 +47,6 @@ common = {
     "sae": st.none() | st.text(max_size=5),
     "on": st.booleans(),
 }
-vectors = st.lists(numbers, min_size=1, max_size=5).filter(any)
 units = st.sampled_from(["peak", "norm", "raw"])
 
 

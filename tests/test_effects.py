@@ -67,6 +67,12 @@ def test_the_budget_is_met_and_a_little_more_would_break_it(model, sae):
     assert within_budget(model, sae, IDS, edits, kl=1e9, most=3.0) == 3.0
 
 
+def test_edits_that_cost_more_than_the_budget_at_any_factor_are_refused(model, sae):
+    edits = [sw.Replace(5, 1.0)]
+    with pytest.raises(ValueError, match="even at factor 0 these edits cost more than 1e-06 nats"):
+        within_budget(model, sae, IDS, edits, kl=1e-6)
+
+
 def test_scaling_keeps_what_kind_of_edit_it_is():
     assert scaled(sw.Add(1, 2.0), 0.5) == sw.Add(1, 1.0)
     assert scaled(sw.Scale(1, 3.0), 0.5) == sw.Scale(1, 2.0)

@@ -42,7 +42,14 @@ def test_without_edits_the_model_writes_what_it_would(any_model, sae):
 
 
 def test_cache_or_none_and_one_row_or_many_write_the_same(any_model, sae):
-    arms = [BASE, PUSH, Arm("set", (sw.Set(9, 3.0, where="generated"), sw.Scale(2, 2.0)))]
+    late = sw.Rotate(9, 40.0, where="last", schedule=sw.Ramp(3))
+    waiting = sw.Floor(3, 1.0, when=sw.Fires(7) | sw.Fires(9, over="prompt"))
+    arms = [
+        BASE,
+        PUSH,
+        Arm("set", (sw.Set(9, 3.0, where="generated"), sw.Scale(2, 2.0))),
+        Arm("late", (late, waiting), restore_norm=True),
+    ]
     together = go(any_model, sae, *arms)
     again = go(any_model, sae, *arms, cache=False)
     assert together.tokens == again.tokens

@@ -254,6 +254,36 @@ def seen_alone(model, ids):
     return activations(model, ids, tiny.HOOK)
 
 
+@pytest.mark.parametrize("where", ["generated", "last"])
+def test_a_schedule_goes_on_over_cached_steps(model, sae, where):
+    """Steps with a cache, and the same text read at once, are edited alike."""
+    text = torch.tensor([[0, 30, 41, 52, 33, 61, 35]])
+    edit = sw.Add(5, 2.0, unit="raw", where=where, schedule=sw.Ramp(4))
+    stepped, seen = [], []
+    with sw.steering(model, sae, [edit]), logits_hidden(model, stepped):
+        cache = None
+        for ids in (text[:, :3], *text[:, 3:].split(1, dim=1)):
+            output = model.original_model(input_ids=ids, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+    with sw.steering(model, sae, [edit]), logits_hidden(model, seen):
+        model(text[:, :3])
+        model(text)
+    torch.testing.assert_close(torch.cat(stepped, 1), seen[-1], atol=1e-4, rtol=1e-4)
+    moved = (seen[-1] - activations(model, text, tiny.HOOK))[0, :, 5]
+    expected = [0, 0, 0, 0, 0.5, 1.0, 1.5] if where == "generated" else [0, 0, 0, 0.5, 1, 1.5, 2]
+    torch.testing.assert_close(moved, torch.tensor(expected), atol=1e-4, rtol=1e-4)
+
+
+def test_a_condition_about_a_prompt_that_was_read_before_the_block_is_an_error(model, sae):
+    first = model.original_model(input_ids=IDS[:, :3], use_cache=True)
+    edit = sw.Add(5, 2.0, unit="raw", when=sw.Fires(7, over="prompt"))
+    with (
+        pytest.raises(RuntimeError, match="was read before this block began; read it inside"),
+        sw.steering(model, sae, [edit]),
+    ):
+        model.original_model(input_ids=IDS[:, 3:4], past_key_values=first.past_key_values)
+
+
 def test_an_edit_may_wait_for_an_activation_near_a_vector(any_model, sae):
     x = activations(any_model, IDS, tiny.HOOK)[0]
     vector = x[2]
@@ -527,6 +557,29 @@ def test_edits_that_contradict_each_other_are_refused(model, sae):
     allowed = [sw.Set(5, 1.0, where="prompt"), sw.Set(5, 2.0, where="generated"), sw.Add(5, 1.0)]
     change(model, sae, *allowed)
     change(model, sae, sw.Set(5, 1.0), sw.Ablate(5, on=False))
+    spans = [sw.Set(5, 1.0, where=sw.Span(0, 3)), sw.Set(5, 2.0, where=sw.Span(3))]
+    change(model, sae, *spans)
+    waits = [sw.Set(5, 1.0, when=sw.Fires(7)), sw.Set(5, 2.0, when=~sw.Fires(7))]
+    change(model, sae, *waits)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [sw.ProjectOut(5), sw.ProjectOut(5)],  # together they would mirror the activation
+        [sw.ProjectOut(5), sw.Set(5, 1.0)],
+        [sw.Replace(5, 1.0), sw.Replace(9, 1.0, schedule=sw.Ramp(3))],
+        [sw.Floor(5, 3.0), sw.Ceiling(5, 1.0)],
+        [sw.Floor(5, 3.0), sw.Ceiling(5, 1.0, unit="norm")],  # 4.5 and 3 in its own units
+        [sw.Set(5, 1.0, where=sw.Span(0, 4)), sw.Set(5, 2.0, where=sw.Span(3))],
+        [sw.Set(5, 1.0, when=sw.Fires(7)), sw.Set(5, 2.0, when=sw.Fires(8))],
+    ],
+)
+def test_what_cannot_be_obeyed_together_is_refused(model, sae, edits):
+    with pytest.raises(ValueError, match="contradict each other"):
+        change(model, sae, *edits)
+    with pytest.raises(ValueError, match="contradict each other"):
+        change(model, sae, *reversed(edits))
 
 
 def test_vectors_of_two_lengths_at_one_hook_are_refused(model, sae):

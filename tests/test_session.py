@@ -348,6 +348,13 @@ def test_a_number_alone_is_a_feature_of_the_chosen_sae(session):
     widget = session.steer()
     widget.edits = [sw.Scale(6, 2.0)]
     assert session.edits == (sw.Scale(6, 2.0, sae="lower"),)
+    waits = sw.Ablate(5, when=sw.Fires(9) & ~sw.Near([1.0] * 16))
+    session.edits = [waits]
+    [bound] = session.edits
+    hook = session.sae.hook
+    assert bound.when == sw.Fires(9, sae="lower") & ~sw.Near([1.0] * 16, hook=hook)
+    with pytest.raises(IndexError, match="no feature 99"):
+        session.edits = [sw.Ablate(5, when=sw.Fires(99))]
     made = session.generate(TEXT, [sw.Ablate(5)], max_new_tokens=1)
     assert made.arms[1].edits == (sw.Ablate(5, sae="lower"),)
 

@@ -155,12 +155,17 @@ export function awaited(when: Condition | undefined): string {
 }
 
 function said(when: Condition): string {
-  if ("both" in when) return when.both.map(said).join(" and ");
-  if ("either" in when) return when.either.map(said).join(" or ");
+  if ("both" in when) return when.both.map(inner).join(" and ");
+  if ("either" in when) return when.either.map(inner).join(" or ");
   if ("not" in when) return `not (${said(when.not)})`;
   const where = when.over === "prompt" ? " in the prompt" : "";
   if ("near" in when) return `near a direction (cosine > ${when.above})${where}`;
   return `${when.fires} ${when.above === 0 ? "fires" : `> ${when.above}`}${where}`;
+}
+
+/** A part of a condition, in brackets where it has parts itself. */
+function inner(when: Condition): string {
+  return "both" in when || "either" in when ? `(${said(when)})` : said(when);
 }
 
 /** Whether two lists of edits do the same, however their keys are ordered. */

@@ -79,6 +79,8 @@ test("places and schedules are said in words", () => {
   expect(scheduled(undefined)).toBe("");
   const fires = { fires: 7, above: 0, over: "token" } as const;
   const far = { not: { fires: 9, above: 2, over: "prompt" } } as const;
+  const either = { either: [fires, fires] as [typeof fires, typeof fires] };
+  expect(awaited({ both: [either, fires] })).toBe("when (7 fires or 7 fires) and 7 fires");
   expect(awaited({ both: [fires, far] })).toBe("when 7 fires and not (9 > 2 in the prompt)");
 });
 

@@ -207,6 +207,8 @@ test("a saved view without a kernel says that it is recorded, quietly, and write
     new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }),
   );
   await settle();
+  find(".sae-slider").dispatchEvent(new KeyboardEvent("keydown", { key: "Delete", bubbles: true }));
+  await settle();
   expect(model.get("edits")).toEqual([EDIT]);
   expect(find(".sae-thumb")).not.toBeNull();
 });
@@ -540,7 +542,7 @@ test("who steers from the heatmap is told where to look", async () => {
   find(".sae-card button").click();
   await settle();
   expect(model.saved.at(-1)?.steer).toEqual({ id: 1, feature: 5, sae: "topk" });
-  expect(find(".sae-card [role=status]").textContent).toContain("among the edits");
+  expect(find(".sae-card [role=status]").textContent).toContain("Added to the edits");
 });
 
 test("without a corpus's statistics nothing is called a peak", async () => {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, no_type_check
 
 from jaxtyping import Bool, Float
@@ -35,6 +35,10 @@ class Condition:
 
     def __invert__(self) -> Condition:
         return Not(self)
+
+    def bound(self, sae: str, hook: str) -> Condition:
+        """The condition with this SAE and this hook point wherever it names none."""
+        raise NotImplementedError
 
     def senses(self) -> Iterator[Sense]:
         """What has to be known to answer it."""
@@ -78,6 +82,9 @@ class Fires(_Read):
             raise ValueError(f"a feature is a number from 0; got {self.feature!r}")
         _check(self)
 
+    def bound(self, sae: str, hook: str) -> Condition:  # noqa: ARG002
+        return self if self.sae is not None else replace(self, sae=sae)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "fires": self.feature,
@@ -108,6 +115,9 @@ class Near(_Read):
         object.__setattr__(self, "vector", vector)
         _check(self)
 
+    def bound(self, sae: str, hook: str) -> Condition:  # noqa: ARG002
+        return self if self.hook is not None else replace(self, hook=hook)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "near": list(self.vector),
@@ -135,6 +145,9 @@ class Both(Condition):
     def holds(self, answers: Answers) -> Bool[Tensor, "row _"]:
         return self.one.holds(answers) & self.other.holds(answers)
 
+    def bound(self, sae: str, hook: str) -> Condition:
+        return Both(self.one.bound(sae, hook), self.other.bound(sae, hook))
+
     def to_json(self) -> dict[str, Any]:
         return {"both": [self.one.to_json(), self.other.to_json()]}
 
@@ -154,6 +167,9 @@ class Either(Condition):
     def holds(self, answers: Answers) -> Bool[Tensor, "row _"]:
         return self.one.holds(answers) | self.other.holds(answers)
 
+    def bound(self, sae: str, hook: str) -> Condition:
+        return Either(self.one.bound(sae, hook), self.other.bound(sae, hook))
+
     def to_json(self) -> dict[str, Any]:
         return {"either": [self.one.to_json(), self.other.to_json()]}
 
@@ -170,6 +186,12 @@ class Not(Condition):
 
     def holds(self, answers: Answers) -> Bool[Tensor, "row _"]:
         return ~self.one.holds(answers)
+
+    def __invert__(self) -> Condition:
+        return self.one
+
+    def bound(self, sae: str, hook: str) -> Condition:
+        return Not(self.one.bound(sae, hook))
 
     def to_json(self) -> dict[str, Any]:
         return {"not": self.one.to_json()}

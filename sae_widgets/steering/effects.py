@@ -135,6 +135,11 @@ def within_budget(
 
     if fits(most):
         return most
+    if not fits(0.0):
+        raise ValueError(
+            f"even at factor 0 these edits cost more than {kl} nats a token: a Set, Floor, Ceiling "
+            "or Replace of 0 still acts. Measure them with `effects`, or give a larger budget"
+        )
     low, high = 0.0, most
     for _ in range(ROUNDS):
         middle = (low + high) / 2

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,7 +51,7 @@ SAEs = SAE | Mapping[str, SAE] | None
 """One SAE, or several by name (an edit that names none means the first), or none for vectors."""
 
 MEASURED = (Add, Set, Floor, Ceiling, Replace)
-DECIDING = (Set, Floor, Ceiling, Scale, Ablate)
+DECIDING = (Set, Floor, Ceiling, Scale, Ablate, ProjectOut)
 """Edits that say what a feature's value becomes."""
 
 
@@ -167,7 +168,8 @@ class Passes:
                 self._text = text = ids.clone()
             self.begin(ids, past=0, prompt=text.shape[1])
         else:
-            self.begin(ids, past=past, prompt=past)
+            known = past if self._text is None else min(past, self._text.shape[1])
+            self.begin(ids, past=past, prompt=known)
 
     def share(
         self, where: Where, schedule: Schedule | None, shape: tuple[int, ...]
@@ -210,6 +212,11 @@ class Passes:
             prompt = position < self._prompt
             if prompt.any():
                 self._prompted[sense] = (found & prompt).any(1, keepdim=True)
+            if sense not in self._prompted:
+                raise RuntimeError(
+                    f"{sense!r} asks about the prompt, which was read before this block began; "
+                    "read it inside"
+                )
             found = self._prompted[sense]
         self._sensed[sense] = found
 
@@ -238,7 +245,9 @@ class Passes:
         if where == "generated":
             return position >= self._prompt, self._prompt
         if where == "last":
-            return position == position[-1], max(0, self._prompt - 1)
+            # Whoever reads a text again edits it where it was edited before.
+            first = max(0, self._prompt - 1)
+            return position >= first, first
         return torch.ones_like(position, dtype=torch.bool), 0
 
 
@@ -603,18 +612,46 @@ def _sae_named(name: str | None, saes: Mapping[str, SAE], wants: object) -> SAE:
 
 
 def _check_conflicts(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> None:
-    """Two edits that each say what a feature's value becomes cannot both be obeyed."""
-    decided: list[AnyEdit] = []
-    for edit in edits:
-        if not edit.on or not isinstance(edit, DECIDING):
+    """Two edits that each say what becomes of the same thing cannot both be obeyed."""
+    for one, two in combinations([edit for edit in edits if edit.on], 2):
+        if _apart(one, two):
             continue
-        for other in decided:
-            same = edit.target == other.target and _scope(edit, saes) == _scope(other, saes)
-            bounds = {type(edit), type(other)} == {Floor, Ceiling}  # at least this, at most that
-            apart = {edit.where, other.where} == {"prompt", "generated"}
-            if same and not bounds and not apart:
-                raise ValueError(
-                    f"{other!r} and {edit!r} contradict each other; keep one, or let them act at "
-                    "different places (where='prompt' and where='generated')"
-                )
-        decided.append(edit)
+        if isinstance(one, Replace) and isinstance(two, Replace):
+            against = _place(one, saes) == _place(two, saes)
+        else:
+            same = one.target == two.target and _scope(one, saes) == _scope(two, saes)
+            against = same and isinstance(one, DECIDING) and isinstance(two, DECIDING)
+            if against and {type(one), type(two)} == {Floor, Ceiling}:
+                floor, ceiling = (one, two) if isinstance(one, Floor) else (two, one)
+                against = _asked(floor, saes) > _asked(ceiling, saes)
+        if against:
+            raise ValueError(
+                f"{one!r} and {two!r} contradict each other; keep one, or let them act at "
+                "different places (where='prompt' and where='generated', or two spans)"
+            )
+
+
+def _apart(one: AnyEdit, two: AnyEdit) -> bool:
+    """Whether two edits plainly never act on the same token."""
+    if {one.where, two.where} == {"prompt", "generated"}:
+        return True
+    if one.when is not None and two.when is not None and ~one.when == two.when:
+        return True
+    if isinstance(one.where, Span) and isinstance(two.where, Span):
+        first, second = sorted((one.where, two.where), key=lambda span: span.start)
+        return first.stop is not None and first.stop <= second.start
+    return False
+
+
+def _place(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
+    """The hook point where an edit acts."""
+    return _hook_of(edit, saes) if edit.feature is None else _sae_of(edit, saes).hook
+
+
+def _asked(edit: AnyEdit, saes: Mapping[str, SAE]) -> float:
+    """The value that an edit asks for, in the activation's own units."""
+    assert isinstance(edit, MEASURED)
+    if edit.feature is not None:
+        return _in_values(edit, _sae_of(edit, saes), edit.feature)
+    size = _norm_at(_hook_of(edit, saes), edit, saes) if edit.unit == "norm" else 1.0
+    return edit.strength * size

@@ -73,7 +73,7 @@ export function FeatureCard({ feature, sae, row, card, mark, steered, onSteer }:
       )}
       {steered && (
         <p class="sae-tiny sae-soft" role="status">
-          It is among the edits. A steering panel shows them: <code>session.steer()</code>
+          Added to the edits. A steering panel shows them: <code>session.steer()</code>
         </p>
       )}
     </div>

@@ -33,7 +33,7 @@ export function Slider(props: Props) {
   const [min, max] = held ?? [props.min, props.max];
   const round = (x: number) => rounded(x, step);
   const track = useRef<HTMLDivElement>(null);
-  const still = disabled ?? (value === null ? "An ablated feature has no strength" : null);
+  const still = disabled ?? (value === null ? "This operation has no strength" : null);
   const share = (x: number) => Math.min(1, Math.max(0, (x - min) / (max - min || 1)));
   const percent = (x: number) => `${100 * share(x)}%`;
 
@@ -48,7 +48,7 @@ export function Slider(props: Props) {
     onInput(round(next));
   };
   const press = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || disabled !== null) return;
     if (event.key === "Delete" || event.key === "Backspace") {
       event.preventDefault();
       if (!event.repeat) onRemove();

@@ -173,7 +173,7 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
   const card = useTrait(model, "card");
   const steerable = useTrait(model, "steerable");
   const [hover, setHover] = useState<Cell | null>(null);
-  const [steered, setSteered] = useState<number | null>(null);
+  const [steered, setSteered] = useState<string | null>(null);
 
   const cells = useMemo(
     () =>
@@ -194,11 +194,12 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
     [view, sort, dense, cells, sort === "token" ? token : null, largest],
   );
 
+  useEffect(() => setSteered(null), [selected]);
   const steer = (feature: number) => {
     if (!steerable || !alive) return;
     const id = 1 + (model.get("steer").id ?? 0);
     save(model, { steer: { id, feature, sae: view.sae } });
-    setSteered(feature);
+    setSteered(`${view.sae} ${feature}`);
   };
   const pick = ({ index, column }: Cell) => {
     // While another SAE is being read, a number of this one would mean another feature.
@@ -301,7 +302,7 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
               row={row}
               card={card}
               mark={mark}
-              steered={steered === selected}
+              steered={steered === `${view.sae} ${selected}`}
               onSteer={steerable ? () => steer(selected) : null}
             />
           )}
