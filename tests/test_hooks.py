@@ -446,6 +446,7 @@ def test_after_cached_steps_what_was_generated_is_still_known(any_model, sae):
         text = any_model.generate(
             IDS[:, :4], max_new_tokens=3, do_sample=False, stop_at_eos=False, verbose=False
         )
+        text = text.clone()  # a HookedTransformer's is an inference tensor
         any_model(text)
     plain = []
     with logits_hidden(any_model, plain):
