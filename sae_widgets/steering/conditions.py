@@ -8,9 +8,10 @@ Near(vector, 0.3)             the activation's cosine with a vector is above .3
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, no_type_check
+from typing import Any, ClassVar, Literal, no_type_check
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -134,47 +135,42 @@ Sense = Fires | Near
 
 
 @dataclass(frozen=True)
-class Both(Condition):
+class Pair(Condition):
+    """Two conditions, joined by an operator on truth values."""
+
     one: Condition
     other: Condition
+
+    word: ClassVar[str]
+    sign: ClassVar[str]
+    join: ClassVar[Callable[[Any, Any], Any]]
 
     def senses(self) -> Iterator[Sense]:
         yield from self.one.senses()
         yield from self.other.senses()
 
     def holds(self, answers: Answers) -> Bool[Tensor, "row _"]:
-        return self.one.holds(answers) & self.other.holds(answers)
+        found: Tensor = type(self).join(self.one.holds(answers), self.other.holds(answers))
+        return found
 
     def bound(self, sae: str, hook: str) -> Condition:
-        return Both(self.one.bound(sae, hook), self.other.bound(sae, hook))
+        return type(self)(self.one.bound(sae, hook), self.other.bound(sae, hook))
 
     def to_json(self) -> dict[str, Any]:
-        return {"both": [self.one.to_json(), self.other.to_json()]}
+        return {self.word: [self.one.to_json(), self.other.to_json()]}
 
     def __repr__(self) -> str:
-        return f"({self.one!r} & {self.other!r})"
+        return f"({self.one!r} {self.sign} {self.other!r})"
 
 
-@dataclass(frozen=True)
-class Either(Condition):
-    one: Condition
-    other: Condition
+class Both(Pair):
+    word, sign = "both", "&"
+    join = operator.and_
 
-    def senses(self) -> Iterator[Sense]:
-        yield from self.one.senses()
-        yield from self.other.senses()
 
-    def holds(self, answers: Answers) -> Bool[Tensor, "row _"]:
-        return self.one.holds(answers) | self.other.holds(answers)
-
-    def bound(self, sae: str, hook: str) -> Condition:
-        return Either(self.one.bound(sae, hook), self.other.bound(sae, hook))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"either": [self.one.to_json(), self.other.to_json()]}
-
-    def __repr__(self) -> str:
-        return f"({self.one!r} | {self.other!r})"
+class Either(Pair):
+    word, sign = "either", "|"
+    join = operator.or_
 
 
 @dataclass(frozen=True)
@@ -212,10 +208,10 @@ def condition_from_json(record: Any) -> Condition:
             if unknown := set(rest) - known:
                 raise ValueError(f"a condition {name!r} has no {sorted(unknown)[0]!r}")
             return kind(first, **rest)
-    for name, pair in (("both", Both), ("either", Either)):
-        if list(rest) == [name] and isinstance(rest[name], Sequence) and len(rest[name]) == 2:
-            one, other = rest[name]
-            return pair(condition_from_json(one), condition_from_json(other))
+    for pair in (Both, Either):
+        two = rest.get(pair.word)
+        if len(rest) == 1 and isinstance(two, Sequence) and len(two) == 2:
+            return pair(*map(condition_from_json, two))
     if list(rest) == ["not"]:
         return Not(condition_from_json(rest["not"]))
     raise ValueError(
