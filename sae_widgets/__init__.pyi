@@ -6,6 +6,8 @@ from .formats import save_sae as save_sae
 from .model import load_model as load_model
 from .sae import SAE as SAE
 from .session import Session as Session
+from .steering.arms import Arm as Arm
+from .steering.arms import controls as controls
 from .steering.conditions import Fires as Fires
 from .steering.conditions import Near as Near
 from .steering.edits import Ablate as Ablate
@@ -18,10 +20,10 @@ from .steering.edits import Rotate as Rotate
 from .steering.edits import Scale as Scale
 from .steering.edits import Set as Set
 from .steering.edits import Span as Span
+from .steering.edits import Target as Target
 from .steering.effects import Effects as Effects
 from .steering.effects import effects as effects
 from .steering.effects import within_budget as within_budget
-from .steering.generation import Arm as Arm
 from .steering.generation import Run as Run
 from .steering.generation import generate as generate
 from .steering.hooks import steering as steering

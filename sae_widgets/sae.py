@@ -136,14 +136,28 @@ class SAE(nn.Module):
         chosen = torch.as_tensor(features, dtype=torch.long, device=self.W_enc.device)
         if isinstance(self.activation, TopK):
             return lambda x: self.encode(x.to(self.W_enc))[..., chosen].to(x)
-        W_enc, b_enc = self.W_enc[:, chosen], self.b_enc[chosen]
-        activation = self.activation.some(chosen)
+        before, activation = self.before_activation(chosen), self.activation.some(chosen)
 
         def encode(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n"]:
-            values: Tensor = activation(self._centred(x.to(W_enc)) @ W_enc + b_enc)
-            return values.to(x)
+            values: Tensor = activation(before(x))
+            return values
 
         return encode
+
+    def before_activation(
+        self, features: Sequence[int] | Int[Tensor, " n"]
+    ) -> Callable[[Tensor], Tensor]:
+        """A function that gives what these features are before the activation function.
+
+        An activation moves this linearly: along its direction times `W_enc`.
+        """
+        chosen = torch.as_tensor(features, dtype=torch.long, device=self.W_enc.device)
+        W_enc, b_enc = self.W_enc[:, chosen], self.b_enc[chosen]
+
+        def before(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n"]:
+            return (self._centred(x.to(W_enc)) @ W_enc + b_enc).to(x)
+
+        return before
 
     def decode(self, values: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_model"]:
         return values @ self.W_dec + self.b_dec

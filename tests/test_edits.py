@@ -162,7 +162,7 @@ def test_a_wrong_edit_says_what_is_wrong(make, error, message):
     [
         (
             {"op": "push", "feature": 1},
-            "op is one of add, set, floor, .*; got 'push'",
+            "op is one of add, set, target, floor, .*; got 'push'",
         ),
         ({"op": "add", "feature": 1}, "op 'add' needs a strength"),
         ({"op": "add", "strength": 1}, "either a feature or a vector"),

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 import sae_widgets as sw
-from sae_widgets.steering.effects import divergence, effects, predictions, scaled, within_budget
+from sae_widgets.steering.effects import (
+    BASE,
+    divergence,
+    effects,
+    predictions,
+    scaled,
+    within_budget,
+)
 
 IDS = [0, 30, 41, 52, 33]
 
@@ -51,7 +58,7 @@ def test_measuring_leaves_no_hooks(model, sae):
 
 
 def test_many_arms_are_read_in_one_pass_and_alone_give_the_same(model, sae):
-    arms = [[], [sw.Add(5, 1.0)], [sw.Add(9, -1.0)]]
+    arms = [BASE, sw.Arm("up", (sw.Add(5, 1.0),)), sw.Arm("down", (sw.Add(9, -1.0),))]
     together = predictions(model, sae, IDS, arms)
     for arm, found in zip(arms, together, strict=True):
         alone = predictions(model, sae, IDS, [arm])[0]
@@ -60,7 +67,7 @@ def test_many_arms_are_read_in_one_pass_and_alone_give_the_same(model, sae):
 
 def test_the_budget_is_met_and_a_little_more_would_break_it(model, sae):
     edits = [sw.Add(5, 1.0)]
-    base, far = predictions(model, sae, IDS, [[], [scaled(edits[0], 2.0)]])
+    base, far = predictions(model, sae, IDS, [BASE, sw.Arm("far", (scaled(edits[0], 2.0),))])
     budget = float(divergence(base, far).mean())
     factor = within_budget(model, sae, IDS, edits, kl=budget, most=10.0)
     assert factor == pytest.approx(2.0, abs=0.01)

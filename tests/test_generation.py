@@ -157,6 +157,33 @@ def test_an_arm_ends_at_the_end_of_text_and_the_run_when_all_have(model, sae):
     assert go(model, sae, end).stopped == "end"
 
 
+def test_an_arm_ends_with_the_token_on_which_its_condition_holds(any_model, sae):
+    free = go(any_model, sae, BASE, PUSH)
+    features = [
+        sae.encode(activations(any_model, torch.tensor([[*PROMPT, *arm]]), sae.hook)[0])
+        for arm in free.tokens
+    ]
+    # A feature that fires on a written token of the base arm, and not on one before it.
+    written = features[0][len(PROMPT) : len(PROMPT) + 7]
+    feature, first = next(
+        (f, int(fires.nonzero()[0]))
+        for f in range(32)
+        if (fires := written[:, f] > 1e-3).any() and fires.nonzero()[0] > 0
+    )
+    for cache in (True, False):
+        run = go(any_model, sae, BASE, PUSH, until=sw.Fires(feature, 1e-3), cache=cache)
+        assert run.met[0]
+        assert run.tokens[0] == free.tokens[0][: first + 1]
+        assert run.tokens[1] == free.tokens[1][: len(run.tokens[1])]
+        assert run.stopped == ("end" if all(run.met) else "length")
+        assert len(run.moved[0]) == len(PROMPT) + first
+
+
+def test_a_run_cannot_wait_for_what_its_prompt_says(model, sae):
+    with pytest.raises(ValueError, match="asks about the prompt; leave over='prompt' out"):
+        go(model, sae, BASE, until=sw.Fires(5, over="prompt"))
+
+
 def test_what_is_fed_to_an_arm_that_has_ended_is_not_counted_as_edited(model, sae):
     unembedding = model.original_model.lm_head.weight[0]
     end = Arm("end", (sw.Add(tuple(unembedding.tolist()), 400.0, unit="norm"),))

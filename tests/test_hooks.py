@@ -6,8 +6,8 @@ import torch
 
 import sae_widgets as sw
 from sae_widgets.model import activations, attached
-from sae_widgets.sae import TopK
-from sae_widgets.steering.hooks import compile_arms
+from sae_widgets.sae import SAE, JumpReLU, TopK
+from sae_widgets.steering.hooks import Passes, compile_arms
 
 IDS = torch.tensor([[0, 30, 41, 52, 0, 33]])  # 0 is special: positions 0 and 4
 ORDINARY = [1, 2, 3, 5]
@@ -94,6 +94,61 @@ def test_ablate_is_scale_by_nothing(model, sae):
     ablated, scaled = change(model, sae, sw.Ablate(7)), change(model, sae, sw.Scale(7, 0))
     assert torch.equal(ablated, scaled)
     assert values(model, sae, sw.Ablate(7))[ORDINARY, 7].abs().max() < 1e-5
+
+
+def overlapping(threshold=0.0):
+    """An SAE whose directions are not at right angles: moving one value moves others."""
+    torch.manual_seed(8)
+    sae = SAE(16, 24, tiny.HOOK, JumpReLU(torch.full((24,), threshold)), name="overlapping")
+    sae.W_enc.data += 0.1 * torch.randn(16, 24)
+    return sae.requires_grad_(False)
+
+
+def test_targets_are_met_together_where_sets_disturb_each_other(any_model):
+    sae = overlapping()
+    asked = {3: 2.0, 8: 0.5, 14: 0.0}
+    found = {}
+    for kind in (sw.Target, sw.Set):
+        edits = [kind(feature, value, unit="raw") for feature, value in asked.items()]
+        found[kind] = values(any_model, sae, *edits)[:, list(asked)]
+    expected = torch.tensor(list(asked.values())).expand(4, 3)
+    torch.testing.assert_close(found[sw.Target][ORDINARY], expected, atol=1e-4, rtol=1e-4)
+    assert (found[sw.Set][ORDINARY] - expected).abs().max() > 0.1
+    assert torch.equal(found[sw.Target][SPECIAL], values(any_model, sae)[SPECIAL][:, list(asked)])
+
+
+def test_a_target_of_nothing_leaves_alone_what_is_silent(model):
+    sae = overlapping()
+    silent = values(model, sae)[ORDINARY, 5] == 0
+    assert 0 < silent.sum() < 4  # else this test says nothing
+    moved = change(model, sae, sw.Target(5, 0.0, unit="raw"))[ORDINARY].abs().amax(-1)
+    assert torch.equal(moved == 0, silent)
+
+
+def test_each_arm_solves_for_its_own_targets(model):
+    sae = overlapping()
+    arms = [
+        sw.Arm("one", (sw.Target(3, 2.0, unit="raw"),)),
+        sw.Arm("two", (sw.Target(8, 1.0, unit="raw"), sw.Target(3, 0.5, unit="raw"))),
+    ]
+    compiled = compile_arms(model, sae, arms)[tiny.HOOK]
+    passes = Passes(model)
+    x = activations(model, IDS, tiny.HOOK).repeat(2, 1, 1)
+    passes.begin(IDS.repeat(2, 1), past=0, prompt=6)
+    found = sae.encode(compiled.during(passes)(x))[:, ORDINARY]
+    torch.testing.assert_close(found[0, :, 3], torch.full((4,), 2.0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        found[1][:, [8, 3]], torch.tensor([[1.0, 0.5]] * 4), atol=1e-4, rtol=0
+    )
+
+
+def test_targets_that_nothing_could_meet_are_refused(model):
+    sae = overlapping(threshold=0.4)
+    with pytest.raises(ValueError, match=r"value of 0.3, but feature 5 .* fires only above 0.4"):
+        change(model, sae, sw.Target(5, 0.3, unit="raw"))
+    sae.W_dec[6], sae.W_enc[:, 6] = sae.W_dec[5], sae.W_enc[:, 5]
+    with pytest.raises(ValueError, match=r"features \[5, 6\] .* almost the same"):
+        change(model, sae, sw.Target(5, 1.0, unit="raw"), sw.Target(6, 2.0, unit="raw"))
 
 
 def test_floor_and_ceiling_move_only_what_lies_beyond_them(model, sae):
@@ -586,4 +641,4 @@ def test_what_cannot_be_obeyed_together_is_refused(model, sae, edits):
 def test_vectors_of_two_lengths_at_one_hook_are_refused(model, sae):
     edits = [sw.Ablate([1.0] * 16), sw.Ablate([1.0] * 8)]
     with pytest.raises(ValueError, match="vectors of 8 and 16 entries"):
-        compile_arms(model, sae, [edits])
+        compile_arms(model, sae, [sw.Arm("arm", tuple(edits))])

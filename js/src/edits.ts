@@ -92,7 +92,8 @@ export function withOperation(
   const usual = edit.vector ? "raw" : unitFor(feature?.peak ?? null, sae);
   const next: Edit = { ...rest, op, unit: unit ?? usual };
   const kept = counts(edit.op) === "units" ? strength : undefined;
-  return { ...next, strength: kept ?? (resting(next, feature, sae) || 0.5) };
+  const wanted = kept ?? (resting(next, feature, sae) || 0.5);
+  return { ...next, strength: op === "target" ? Math.max(0, wanted) : wanted };
 }
 
 /** What strengths count in at first: peaks, unless it is known that there is none. */

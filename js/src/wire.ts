@@ -96,6 +96,7 @@ export interface HeatmapTraits extends PanelTraits {
 export type Operation =
   | "add"
   | "set"
+  | "target"
   | "floor"
   | "ceiling"
   | "scale"

@@ -92,6 +92,7 @@ test("an ablation has no strength; what follows one has one again", () => {
     unit: "peak",
   });
   expect(withOperation(ablated, "scale", sea, saes[0])).toMatchObject({ strength: 2 });
+  expect(withOperation({ ...add, strength: -2 }, "target", sea, saes[0]).strength).toBe(0);
   expect(withOperation(add, "set", sea, saes[0]).strength).toBe(0.5);
 });
 

@@ -20,8 +20,9 @@ import torch
 from sae_widgets.demo import parse, world
 from sae_widgets.model import Model
 from sae_widgets.sae import SAE
+from sae_widgets.steering.arms import Arm
 from sae_widgets.steering.edits import Add
-from sae_widgets.steering.generation import Arm, generate
+from sae_widgets.steering.generation import generate
 from sae_widgets.training.activations import batches
 from sae_widgets.training.quality import next_token_losses
 

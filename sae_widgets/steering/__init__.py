@@ -1,5 +1,6 @@
 """Changing what a model writes: edits, the hooks that apply them, and runs under them."""
 
+from sae_widgets.steering.arms import Arm, controls
 from sae_widgets.steering.conditions import Fires, Near
 from sae_widgets.steering.edits import (
     Ablate,
@@ -13,9 +14,10 @@ from sae_widgets.steering.edits import (
     Scale,
     Set,
     Span,
+    Target,
     edit_from_json,
 )
-from sae_widgets.steering.generation import Arm, Run, generate
+from sae_widgets.steering.generation import Run, generate
 from sae_widgets.steering.hooks import steering
 from sae_widgets.steering.schedules import Decay, Pulse, Ramp, Values
 
@@ -38,7 +40,9 @@ __all__ = [
     "Scale",
     "Set",
     "Span",
+    "Target",
     "Values",
+    "controls",
     "edit_from_json",
     "generate",
     "steering",

@@ -4,6 +4,7 @@ With h the activation, d the feature's direction and f its value on the unedited
 
     Add(7, s)      h + s·d              push along the direction
     Set(7, v)      h + (v − f)·d        make the value v; what the SAE does not explain stays
+    Target(7, v)   h + Σ aᵢ·dᵢ          make the value v as found again, along with other Targets
     Floor(7, v)    Set, where f < v     at least v
     Ceiling(7, v)  Set, where f > v     at most v
     Scale(7, s)    h + (s − 1)f·d       stronger or weaker, only where it fires
@@ -169,6 +170,25 @@ class Set(Measured):
     op: ClassVar[str] = "set"
 
 
+class Target(Measured):
+    """Make the value `strength` as the SAE finds it again in the edited activation.
+
+    `Set` moves the activation by the difference along the feature's own direction, and where
+    directions overlap, values change that nobody asked to change. The Targets of an arm that act at
+    the same tokens on one SAE are solved for together, so that each is met. (Under TopK a feature
+    may be found silent all the same, if others are stronger.)
+    """
+
+    op: ClassVar[str] = "target"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.feature is None:
+            raise ValueError("only a feature has a value that is found again; give a vector to Set")
+        if self.strength < 0:
+            raise ValueError(f"a feature's value is 0 or more; got a target of {self.strength}")
+
+
 class Floor(Measured):
     """Raise the feature's value to `strength` wherever it is lower."""
 
@@ -230,9 +250,10 @@ class ProjectOut(Edit):
     op: ClassVar[str] = "project"
 
 
-AnyEdit = Add | Set | Floor | Ceiling | Scale | Ablate | ProjectOut | Rotate | Replace
+AnyEdit = Add | Set | Target | Floor | Ceiling | Scale | Ablate | ProjectOut | Rotate | Replace
 OPERATIONS: dict[str, type[AnyEdit]] = {
-    kind.op: kind for kind in (Add, Set, Floor, Ceiling, Scale, Ablate, ProjectOut, Rotate, Replace)
+    kind.op: kind
+    for kind in (Add, Set, Target, Floor, Ceiling, Scale, Ablate, ProjectOut, Rotate, Replace)
 }
 
 

@@ -19,9 +19,22 @@ from sae_widgets.model import (
     silent_hook,
     token_count,
 )
-from sae_widgets.steering.edits import Add, AnyEdit, Ceiling, Floor, Replace, Rotate, Scale, Set
-from sae_widgets.steering.hooks import Passes, SAEs, compile_arms
+from sae_widgets.steering.arms import Arm
+from sae_widgets.steering.edits import (
+    Add,
+    AnyEdit,
+    Ceiling,
+    Floor,
+    Replace,
+    Rotate,
+    Scale,
+    Set,
+    Target,
+)
+from sae_widgets.steering.hooks import Passes, compile_arms
+from sae_widgets.steering.terms import SAEs
 
+BASE = Arm("base")
 ROUNDS = 12
 """Halvings of an interval: a strength is found to a four-thousandth of it."""
 
@@ -58,7 +71,7 @@ def effects(
 
     All of `ids` is the prompt: an edit of generated tokens does nothing here.
     """
-    base, steered = predictions(model, sae, ids, [(), edits])
+    base, steered = predictions(model, sae, ids, [BASE, Arm("steered", tuple(edits))])
     change = steered.exp() - base.exp()
     n = min(n, change.shape[-1])
     up, down = change.topk(n, dim=-1), (-change).topk(n, dim=-1)
@@ -73,9 +86,9 @@ def effects(
 
 
 def predictions(
-    model: Model, sae: SAEs, ids: Sequence[int], arms: Sequence[Sequence[AnyEdit]]
+    model: Model, sae: SAEs, ids: Sequence[int], arms: Sequence[Arm]
 ) -> Float[Tensor, "arm position d_vocab"]:
-    """Log-probabilities of the next token after each of `ids`, under the edits of each arm."""
+    """Log-probabilities of the next token after each of `ids`, under each arm."""
     ids = list(ids)
     if not ids:
         raise ValueError("an empty text has no effects to measure; give at least one token")
@@ -104,7 +117,7 @@ def scaled(edit: AnyEdit, factor: float) -> AnyEdit:
     """The edit with `factor` times its strength; a `Scale` goes that share of its way from 1."""
     if isinstance(edit, Scale):
         return replace(edit, strength=1 + factor * (edit.strength - 1))
-    if isinstance(edit, Add | Set | Floor | Ceiling | Replace | Rotate):
+    if isinstance(edit, Add | Set | Target | Floor | Ceiling | Replace | Rotate):
         return replace(edit, strength=factor * edit.strength)
     raise ValueError(f"{edit!r} has no strength to scale")
 
@@ -129,8 +142,8 @@ def within_budget(
         raise ValueError(f"the largest factor to try is above 0; got {most}")
 
     def fits(factor: float) -> bool:
-        arms = [(), [scaled(edit, factor) for edit in edits]]
-        base, steered = predictions(model, sae, ids, arms)
+        arm = Arm("scaled", tuple(scaled(edit, factor) for edit in edits))
+        base, steered = predictions(model, sae, ids, [BASE, arm])
         return float(divergence(base, steered).mean()) <= kl
 
     if fits(most):

@@ -31,27 +31,15 @@ from sae_widgets.model import (
     token_count,
 )
 from sae_widgets.sae import SAE
-from sae_widgets.steering.edits import AnyEdit, edit_from_json
-from sae_widgets.steering.hooks import Passes, SAEs, by_name, compile_arms
+from sae_widgets.steering.arms import Arm
+from sae_widgets.steering.conditions import Condition
+from sae_widgets.steering.edits import edit_from_json
+from sae_widgets.steering.hooks import Passes, compile_arms
 from sae_widgets.steering.schedules import Values
+from sae_widgets.steering.terms import SAEs, by_name
 from sae_widgets.tokens import Spelling
 
 Stopped = Literal["length", "end", "context", "stopped"]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A way to run the model: a list of edits with a name. No edits: the model as it is.
-
-    restore_norm: what is edited keeps its length.
-    """
-
-    name: str
-    edits: tuple[AnyEdit, ...] = ()
-    restore_norm: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "edits", tuple(self.edits))
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,21 +57,37 @@ class Run:
     temperature: float
     max_new_tokens: int
     stopped: Stopped
-    """Why it ended: as long as asked; every arm at its end; the context is full; stopped."""
+    """Why it ended: as long as asked; every arm at its end, or where its condition was met; the
+    context is full; stopped."""
     prefill: int
     """Times each hook ran on the prompt: 1."""
     steps: int
     """Times each hook ran on generated tokens, one token at a time."""
-    ratio: tuple[float, ...]
-    """For each arm the mean ‖change‖ / ‖activation‖ over the positions that it changed."""
-    positions: tuple[tuple[int, int], ...]
-    """For each arm at how many positions it changed an activation: of the prompt, and after it."""
+    moved: tuple[tuple[float, ...], ...]
+    """For each arm ‖change‖ / ‖activation‖ at every token that it read: the prompt, and then what
+    it wrote but for the last. Of several hook points, the largest."""
+    met: tuple[bool, ...]
+    """For each arm whether it ended because its last token met the condition `until`."""
     prompt: str
     texts: tuple[str, ...]
     """What each arm wrote, as text."""
     model: Mapping[str, str]
     saes: tuple[Mapping[str, str], ...]
     seconds: float = field(compare=False)
+
+    @property
+    def ratio(self) -> tuple[float, ...]:
+        """For each arm the mean ‖change‖ / ‖activation‖ over the positions that it changed."""
+        changed = [[ratio for ratio in arm if ratio] for arm in self.moved]
+        return tuple(sum(each) / max(1, len(each)) for each in changed)
+
+    @property
+    def positions(self) -> tuple[tuple[int, int], ...]:
+        """For each arm at how many positions it changed an activation: of the prompt, after it."""
+        prompt = len(self.ids)
+        return tuple(
+            (sum(map(bool, arm[:prompt])), sum(map(bool, arm[prompt:]))) for arm in self.moved
+        )
 
     @property
     def fork(self) -> int | None:
@@ -117,12 +121,7 @@ class Run:
         """The run as plain values; `Run.from_json` reads them back."""
         record = asdict(self)
         record["arms"] = [
-            {
-                "name": arm.name,
-                "edits": [edit.to_json() for edit in arm.edits],
-                "restore_norm": arm.restore_norm,
-            }
-            for arm in self.arms
+            {**vars(arm), "edits": [edit.to_json() for edit in arm.edits]} for arm in self.arms
         ]
         return record
 
@@ -130,16 +129,12 @@ class Run:
     def from_json(cls, record: Mapping[str, Any]) -> Run:
         """The run that `to_json` wrote, also after a way through JSON text."""
         arms = tuple(
-            Arm(
-                arm["name"],
-                tuple(edit_from_json(edit) for edit in arm["edits"]),
-                arm.get("restore_norm", False),
-            )
+            Arm(**{**arm, "edits": tuple(map(edit_from_json, arm["edits"]))})
             for arm in record["arms"]
         )
-        nested = ("tokens", "logprob", "positions")
+        nested = ("tokens", "logprob", "moved")
         rows = {name: tuple(map(tuple, record[name])) for name in nested}
-        flat = {name: tuple(record[name]) for name in ("ids", "ratio", "texts", "saes")}
+        flat = {name: tuple(record[name]) for name in ("ids", "met", "texts", "saes")}
         return cls(**{**record, **rows, **flat, "arms": arms})
 
     def __repr__(self) -> str:
@@ -167,31 +162,31 @@ def generate(
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int = 0,
+    until: Condition | None = None,
     check: Callable[[], None] = lambda: None,
     on_step: Callable[[list[int | None]], None] = lambda _: None,
     cache: bool = True,
 ) -> Run:
     """Let the model continue `ids` under each of `arms` at once.
 
-    temperature 0 is greedy. `check` is called before every step: `Stop` from it ends the run, any
-    other exception passes through. `on_step` is told each arm's new token, None for one that has
-    ended. The model is locked for one forward pass at a time and left without hooks between them.
+    temperature 0 is greedy. An arm ends with the first token it writes on which `until` holds, as
+    the model reads it, before anything is edited there. `check` is called before every step: `Stop`
+    from it ends the run, any other exception passes through. `on_step` is told each arm's new
+    token, None for one that has ended. The model is locked for one forward pass at a time and left
+    without hooks between them.
     """
     started = time.perf_counter()
     ids = list(ids)
     _check(model, ids, arms, max_new_tokens, temperature)
-    changes = compile_arms(
-        model,
-        sae,
-        [arm.edits for arm in arms],
-        restore_norm=[arm.restore_norm for arm in arms],
-    )
+    _check_until(until)
+    changes = compile_arms(model, sae, arms, until=until)
     ends = end_of_text(model)
     choose = _Chooser(temperature, seed)
     room = context_length(model) - len(ids)
     tokens: list[list[int]] = [[] for _ in arms]
     logprob: list[list[float]] = [[] for _ in arms]
     open_rows = set(range(len(arms)))
+    met: set[int] = set()
     stopped: Stopped = "length" if max_new_tokens <= room else "context"
     passes = Passes(model)
     passes.open = torch.ones(len(arms), dtype=torch.bool, device=device_of(model))
@@ -211,10 +206,18 @@ def generate(
             passes.begin(text, past=past, prompt=len(ids), fresh=new.shape[1])
             with lock(model), attached(model, functions):
                 logits = reading.advance(new).float()
-            logits[:, known:] = -torch.inf
             for hook, change in changes.items():
                 if change.calls != step + 1:
                     raise RuntimeError(silent_hook(hook))
+            if until is not None and step:
+                now = {row for row in open_rows if passes.holds(until)[row, -1]}
+                met |= now
+                open_rows -= now
+                passes.open[sorted(now)] = False
+                if not open_rows:
+                    stopped = "end"
+                    break
+            logits[:, known:] = -torch.inf
             chosen, found = choose(logits)
             new = chosen[:, None]
             row_tokens, row_logprob = chosen.tolist(), found.tolist()
@@ -246,8 +249,8 @@ def generate(
         stopped=stopped,
         prefill=min(1, passes.count),
         steps=max(0, passes.count - 1),
-        ratio=_each_arm([change.ratio for change in changes.values()], len(arms)),
-        positions=_each_arm([change.positions for change in changes.values()], len(arms), (0, 0)),
+        moved=_moved([change.moved for change in changes.values()], len(ids), tokens),
+        met=tuple(row in met for row in range(len(arms))),
         prompt=_text(model, ids),
         texts=tuple(_text(model, written, ids) for written in tokens),
         model=identity(model),
@@ -314,9 +317,23 @@ def _check(
         )
 
 
-def _each_arm(hooks: list[list[Any]], arms: int, none: Any = 0.0) -> tuple[Any, ...]:
-    """For each arm the largest over the hook points that its edits touch."""
-    return tuple(max((hook[row] for hook in hooks), default=none) for row in range(arms))
+def _check_until(until: Condition | None) -> None:
+    if until is not None and any(sense.over == "prompt" for sense in until.senses()):
+        raise ValueError(
+            f"a run can be ended by what it writes, but {until!r} asks about the prompt; leave "
+            "over='prompt' out"
+        )
+
+
+def _moved(
+    hooks: list[Float[Tensor, "arm position"]], prompt: int, tokens: Sequence[Sequence[int]]
+) -> tuple[tuple[float, ...], ...]:
+    """At each token that an arm read, the largest over the hook points."""
+    read = [prompt + max(0, len(written) - 1) for written in tokens]
+    if not hooks:
+        return tuple((0.0,) * length for length in read)
+    largest = torch.stack(hooks).amax(0).tolist()
+    return tuple(tuple(row[:length]) for row, length in zip(largest, read, strict=True))
 
 
 def _text(model: Model, ids: Sequence[int], before: Sequence[int] = ()) -> str:

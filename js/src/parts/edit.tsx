@@ -33,6 +33,7 @@ interface Props {
 const OPERATIONS: Record<Operation, string> = {
   add: "Add its direction to the activation",
   set: "Set the feature to this value, whatever it is",
+  target: "Let the SAE find this value again, together with the other targets",
   floor: "Raise the feature to this value wherever it is lower",
   ceiling: "Lower the feature to this value wherever it is higher",
   scale: "Multiply the feature by this factor",
@@ -41,6 +42,8 @@ const OPERATIONS: Record<Operation, string> = {
   rotate: "Turn the activation by so many degrees towards the direction",
   replace: "Put the direction in the activation's place",
 };
+/** A vector has no value that the SAE could find again. */
+const OF_VECTORS = Object.entries(OPERATIONS).filter(([op]) => op !== "target");
 const UNITS: Record<Unit, string> = {
   peak: "× the feature's largest value on the corpus",
   norm: "× the mean norm of the activations at the hook",
@@ -60,6 +63,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
     ? `a direction of ${edit.vector.length} numbers`
     : feature?.label || "no name yet";
   const number = edit.vector ? "" : String(edit.feature ?? "");
+  const offered = edit.vector ? OF_VECTORS : Object.entries(OPERATIONS);
   const kind = counts(edit.op);
   const still = kind === "nothing";
   const bare = edit.op === "rotate" ? "°" : "×";
@@ -107,7 +111,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
           onChange(withOperation(edit, event.currentTarget.value as Operation, feature, sae))
         }
       >
-        {Object.entries(OPERATIONS).map(([op, title]) => (
+        {offered.map(([op, title]) => (
           <option key={op} value={op} title={title} selected={op === edit.op}>
             {op === "project" ? "project out" : op}
           </option>

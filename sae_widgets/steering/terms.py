@@ -1,0 +1,292 @@
+"""From an edit to numbers: which act it is, at which hook point, and whether edits contradict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sae_widgets.sae import SAE, JumpReLU
+from sae_widgets.steering.acts import Act, Aim, Move, Push, Turn, diverted
+from sae_widgets.steering.arms import Arm
+from sae_widgets.steering.conditions import Condition, Fires, Near, Sense
+from sae_widgets.steering.edits import (
+    Ablate,
+    Add,
+    AnyEdit,
+    Ceiling,
+    Floor,
+    Measured,
+    ProjectOut,
+    Replace,
+    Rotate,
+    Scale,
+    Set,
+    Span,
+    Target,
+    Where,
+)
+from sae_widgets.steering.schedules import Schedule
+
+SAEs = SAE | Mapping[str, SAE] | None
+"""One SAE, or several by name (an edit that names none means the first), or none for vectors."""
+
+DECIDING = (Set, Target, Floor, Ceiling, Scale, Ablate, ProjectOut)
+"""Edits that say what a feature's value becomes."""
+
+
+def by_name(sae: SAEs) -> dict[str, SAE]:
+    """SAEs by name, the first being the one that is meant where none is named."""
+    if sae is None:
+        return {}
+    return {sae.name: sae} if isinstance(sae, SAE) else dict(sae)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One edit in numbers: what it does, at which hook point and positions, and how much of it."""
+
+    hook: str
+    where: Where
+    schedule: Schedule | None
+    when: Condition | None
+    act: Act
+
+    @property
+    def width(self) -> int:
+        return len(self.act.direction)
+
+
+def terms(arm: Arm, saes: Mapping[str, SAE]) -> list[Term]:
+    """What an arm's edits come down to; those that are off are left out."""
+    check_conflicts(arm.edits, saes)
+    random = torch.Generator().manual_seed(arm.seed)
+    found = []
+    for edit in arm.edits:
+        if edit.on:
+            term = _term(edit, saes)
+            if arm.control is not None:
+                other = _instead(arm, term, edit, saes, random)
+                term = replace(term, act=diverted(term.act, other))
+            found.append(term)
+    return found
+
+
+def _term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
+    if edit.feature is None:
+        hook = _hook_of(edit, saes)
+        act = _vector_act(edit, hook, saes)
+    else:
+        sae = _sae_of(edit, saes)
+        sae.check_feature(edit.feature)
+        hook, act = sae.hook, _feature_act(edit, sae, edit.feature)
+    return Term(hook, edit.where, edit.schedule, edit.when, act)
+
+
+def _instead(
+    arm: Arm, term: Term, edit: AnyEdit, saes: Mapping[str, SAE], random: torch.Generator
+) -> Tensor:
+    """The direction that a control moves along, as long as the edit's own."""
+    direction = term.act.direction.float()
+    if arm.control == "flipped":
+        return -direction
+    if arm.control == "random":
+        other = torch.randn(len(direction), generator=random).to(direction)
+    else:
+        other = _most_alike(arm, direction, term.hook, edit, saes)
+    found: Tensor = F.normalize(other, dim=0) * direction.norm()
+    return found
+
+
+def _most_alike(
+    arm: Arm, direction: Tensor, hook: str, edit: AnyEdit, saes: Mapping[str, SAE]
+) -> Tensor:
+    """Of the SAE to compare with, the direction nearest to the edit's, but not that itself."""
+    here = [sae for sae in saes.values() if sae.hook == hook]
+    own = None if edit.feature is None else _sae_of(edit, saes)
+    if arm.control == "neighbour":
+        among = own or next(iter(here), None)
+    else:
+        among = next((sae for sae in here if sae.placebo is not None and sae is not own), None)
+    if among is None:
+        raise ValueError(
+            f"arm {arm.name!r} is a control of the kind {arm.control!r}, but there is no "
+            f"{'placebo ' if arm.control == 'placebo' else ''}SAE at {hook!r} to take one from"
+        )
+    alike = F.cosine_similarity(among.W_dec.detach().float(), direction.to(among.W_dec), dim=-1)
+    if among is own and edit.feature is not None:
+        alike[edit.feature] = -torch.inf
+    return among.W_dec[int(alike.argmax())].detach().float().to(direction)
+
+
+def sensor(sense: Sense, saes: Mapping[str, SAE]) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """The hook point at which a condition is read, and how."""
+    if isinstance(sense, Fires):
+        sae = _sae_named(sense.sae, saes, sense)
+        sae.check_feature(sense.feature)
+        encode = sae.encoder([sense.feature])
+        return sae.hook, lambda x: encode(x)[..., 0]
+    assert isinstance(sense, Near)
+    if sense.hook is None and not saes:
+        raise ValueError(f"{sense!r} does not say where to look; pass hook=, or an SAE")
+    return sense.hook or next(iter(saes.values())).hook, sense.cosine
+
+
+def _feature_act(edit: AnyEdit, sae: SAE, feature: int) -> Act:
+    direction = sae.W_dec[feature].detach()
+    if isinstance(edit, Rotate):
+        return Turn(F.normalize(direction, dim=0), math.radians(edit.strength))
+    if isinstance(edit, ProjectOut):
+        return Move(F.normalize(direction, dim=0))
+    value = _in_values(edit, sae, feature) if isinstance(edit, Measured) else 0.0
+    if isinstance(edit, Add | Replace):
+        return Push(direction * value, instead=isinstance(edit, Replace))
+    if isinstance(edit, Target):
+        _check_reachable(edit, value, sae, feature)
+        return Aim(direction, value, sae, feature)
+    return replace(_move(edit, direction, value), sae=sae, feature=feature)
+
+
+def _check_reachable(edit: AnyEdit, value: float, sae: SAE, feature: int) -> None:
+    if isinstance(sae.activation, JumpReLU):
+        least = float(sae.activation.threshold[feature])
+        if 0 < value <= least:
+            raise ValueError(
+                f"{edit!r} asks for a value of {value:.3g}, but feature {feature} of SAE "
+                f"{sae.name!r} fires only above {least:.3g}; ask for more, or for 0"
+            )
+
+
+def _vector_act(edit: AnyEdit, hook: str, saes: Mapping[str, SAE]) -> Act:
+    vector = torch.tensor(edit.vector)
+    unit = F.normalize(vector, dim=0)
+    if isinstance(edit, Rotate):
+        return Turn(unit, math.radians(edit.strength))
+    size = 0.0
+    if isinstance(edit, Measured):
+        size = edit.strength * (_norm_at(hook, edit, saes) if edit.unit == "norm" else 1.0)
+    if isinstance(edit, Add | Replace):
+        direction = unit if edit.unit == "norm" else vector
+        return Push(direction * size, instead=isinstance(edit, Replace))
+    return _move(edit, unit, size)
+
+
+def _move(edit: AnyEdit, direction: Tensor, value: float) -> Move:
+    """What becomes of the value along `direction`."""
+    if isinstance(edit, Set):
+        return Move(direction, target=value)
+    if isinstance(edit, Floor):
+        return Move(direction, keep=1.0, low=value)
+    if isinstance(edit, Ceiling):
+        return Move(direction, keep=1.0, high=value)
+    if isinstance(edit, Scale):
+        return Move(direction, keep=edit.strength)
+    return Move(direction)  # Ablate, ProjectOut
+
+
+def _scope(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
+    """What gives the edit's target its meaning: a feature's SAE, a vector's hook point."""
+    return _hook_of(edit, saes) if edit.feature is None else _sae_of(edit, saes).name
+
+
+def _hook_of(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
+    """Where a vector acts."""
+    if edit.hook is None and not saes:
+        raise ValueError(f"{edit!r} does not say where to act; pass hook=, or an SAE")
+    return _sae_of(edit, saes).hook if edit.hook is None else edit.hook
+
+
+def _in_values(edit: Measured, sae: SAE, feature: int) -> float:
+    """The edit's strength as a value of the feature."""
+    if edit.unit == "raw":
+        return edit.strength
+    if sae.stats is None:
+        raise ValueError(
+            f"{edit!r} counts in {edit.unit!r}, but SAE {sae.name!r} came without statistics; "
+            "give the strength in unit='raw'"
+        )
+    if edit.unit == "peak":
+        peak = float(sae.stats.peak[feature])
+        if peak == 0:
+            raise ValueError(
+                f"feature {feature} of SAE {sae.name!r} never fired on the corpus, so it has no "
+                "peak; give the strength in unit='norm' or 'raw'"
+            )
+        return edit.strength * peak
+    length = float(sae.W_dec[feature].norm())
+    return edit.strength * sae.stats.norm / length if length else 0.0
+
+
+def _norm_at(hook: str, edit: Measured, saes: Mapping[str, SAE]) -> float:
+    for sae in saes.values():
+        if sae.hook == hook and sae.stats is not None:
+            return sae.stats.norm
+    raise ValueError(
+        f"{edit!r} counts in 'norm', but no SAE with statistics reads {hook!r}; "
+        "give the strength in unit='raw'"
+    )
+
+
+def _sae_of(edit: AnyEdit, saes: Mapping[str, SAE]) -> SAE:
+    return _sae_named(edit.sae, saes, edit)
+
+
+def _sae_named(name: str | None, saes: Mapping[str, SAE], wants: object) -> SAE:
+    if not saes:
+        raise ValueError(f"{wants!r} names a feature, so it needs an SAE")
+    if name is None:
+        return next(iter(saes.values()))
+    if name not in saes:
+        raise ValueError(f"there is no SAE {name!r}; there are {', '.join(map(repr, saes))}")
+    return saes[name]
+
+
+def check_conflicts(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> None:
+    """Two edits that each say what becomes of the same thing cannot both be obeyed."""
+    for one, two in combinations([edit for edit in edits if edit.on], 2):
+        if _apart(one, two):
+            continue
+        if isinstance(one, Replace) and isinstance(two, Replace):
+            against = _place(one, saes) == _place(two, saes)
+        else:
+            same = one.target == two.target and _scope(one, saes) == _scope(two, saes)
+            against = same and isinstance(one, DECIDING) and isinstance(two, DECIDING)
+            if against and {type(one), type(two)} == {Floor, Ceiling}:
+                floor, ceiling = (one, two) if isinstance(one, Floor) else (two, one)
+                against = _asked(floor, saes) > _asked(ceiling, saes)
+        if against:
+            raise ValueError(
+                f"{one!r} and {two!r} contradict each other; keep one, or let them act at "
+                "different places (where='prompt' and where='generated', or two spans)"
+            )
+
+
+def _apart(one: AnyEdit, two: AnyEdit) -> bool:
+    """Whether two edits plainly never act on the same token."""
+    if {one.where, two.where} == {"prompt", "generated"}:
+        return True
+    if one.when is not None and two.when is not None and ~one.when == two.when:
+        return True
+    if isinstance(one.where, Span) and isinstance(two.where, Span):
+        first, second = sorted((one.where, two.where), key=lambda span: span.start)
+        return first.stop is not None and first.stop <= second.start
+    return False
+
+
+def _place(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
+    """The hook point where an edit acts."""
+    return _hook_of(edit, saes) if edit.feature is None else _sae_of(edit, saes).hook
+
+
+def _asked(edit: AnyEdit, saes: Mapping[str, SAE]) -> float:
+    """The value that an edit asks for, in the activation's own units."""
+    assert isinstance(edit, Measured)
+    if edit.feature is not None:
+        return _in_values(edit, _sae_of(edit, saes), edit.feature)
+    size = _norm_at(_hook_of(edit, saes), edit, saes) if edit.unit == "norm" else 1.0
+    return edit.strength * size
