@@ -22,14 +22,17 @@ from .steering.edits import Set as Set
 from .steering.edits import Span as Span
 from .steering.edits import Target as Target
 from .steering.effects import Effects as Effects
+from .steering.effects import SideEffects as SideEffects
 from .steering.effects import effects as effects
 from .steering.effects import within_budget as within_budget
 from .steering.generation import Run as Run
 from .steering.generation import generate as generate
 from .steering.hooks import steering as steering
+from .steering.receipt import Receipt as Receipt
 from .steering.schedules import Decay as Decay
 from .steering.schedules import Pulse as Pulse
 from .steering.schedules import Ramp as Ramp
 from .steering.schedules import Values as Values
+from .steering.sweep import Sweep as Sweep
 from .widgets.heatmap import Heatmap as Heatmap
 from .widgets.steering import Steering as Steering

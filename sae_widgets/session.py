@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 import traitlets
+from jaxtyping import Float
+from torch import Tensor
 
 from sae_widgets.explain import Lens, logit_lens
 from sae_widgets.features import Features, capture, check_width
@@ -22,11 +24,22 @@ from sae_widgets.model import (
     device_of,
 )
 from sae_widgets.sae import SAE
-from sae_widgets.steering import Add, Arm, Edit, Run, edit_from_json, generate
-from sae_widgets.steering.conditions import Fires
+from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, generate
+from sae_widgets.steering.arms import Control
+from sae_widgets.steering.conditions import Condition, Fires
 from sae_widgets.steering.edits import AnyEdit, Unit
-from sae_widgets.steering.effects import Effects, effects
+from sae_widgets.steering.effects import (
+    NEUTRAL,
+    Effects,
+    SideEffects,
+    effects,
+    likelihoods,
+    output_score,
+    side_effects,
+)
 from sae_widgets.steering.generation import Stop
+from sae_widgets.steering.receipt import Receipt, receipt
+from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
 
@@ -193,14 +206,21 @@ class Session(traitlets.HasTraits):
         max_new_tokens: int = 40,
         temperature: float = 0.0,
         seed: int = 0,
+        compare: Sequence[Control] = (),
+        until: Condition | None = None,
     ) -> Run:
         """Continue `prompt` without edits and, beside it, under `edits`.
 
-        Several arms may be given by name: {"sea": [...], "random": [...]}. A feature without the
-        name of an SAE is one of the chosen SAE, here and in `edits`.
+        Several arms may be given by name: {"sea": [...], "forest": [...]}. A feature without the
+        name of an SAE is one of the chosen SAE, here and in `edits`. compare: controls of each arm
+        to run beside it ("random", "flipped", "neighbour", "placebo"). until: an arm ends with the
+        token on which this holds.
         """
         named = edits if isinstance(edits, Mapping) else {"steered": edits} if edits else {}
-        arms = [Arm("base"), *(Arm(n, tuple(map(self._bound, each))) for n, each in named.items())]
+        arms = [Arm("base")]
+        for name, each in named.items():
+            arm = Arm(name, tuple(map(self._bound, each)))
+            arms += [arm, *controls(arm, *compare)]
         return generate(
             self.model,
             self.saes,
@@ -209,12 +229,78 @@ class Session(traitlets.HasTraits):
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
+            until=None if until is None else until.bound(self.chosen, self.sae.hook),
         )
 
     def effects(self, text: str, edits: Iterable[AnyEdit] | None = None) -> Effects:
         """How `edits` (None: those of the session) change what is predicted in `text`."""
         chosen = self.edits if edits is None else tuple(map(self._bound, edits))
         return effects(self.model, self.saes, self._encode(text, whole=True).ids, chosen)
+
+    def side_effects(
+        self,
+        text: str,
+        edits: Iterable[AnyEdit] | None = None,
+        *,
+        reader: SAE | str | None = None,
+        n: int = 10,
+    ) -> SideEffects:
+        """Which other features rise or fall most in `text` under `edits` (None: the session's).
+
+        reader: the SAE that looks, by name or itself; one at a later hook shows what the model
+        makes of the edits. None: the chosen one.
+        """
+        chosen = self.edits if edits is None else tuple(map(self._bound, edits))
+        looking = reader if isinstance(reader, SAE) else self._sae(reader)
+        ids = self._encode(text, whole=True).ids
+        return side_effects(self.model, self.saes, ids, chosen, reader=looking, n=n)
+
+    def sweep(
+        self,
+        prompt: str,
+        edits: Iterable[AnyEdit] | None = None,
+        factors: Sequence[float] = FACTORS,
+        *,
+        max_new_tokens: int = 40,
+        temperature: float = 0.0,
+        seed: int = 0,
+        control: Control | None = "random",
+        budget: float = 1.0,
+        concept: Callable[[str], float] | None = None,
+    ) -> Sweep:
+        """Continue `prompt` under `edits` (None: the session's) times each of `factors`, at once.
+
+        See `sae_widgets.steering.sweep.sweep` for what is measured.
+        """
+        chosen = self.edits if edits is None else tuple(map(self._bound, edits))
+        return sweep(
+            self.model,
+            self.saes,
+            self._encode(prompt, whole=True).ids,
+            chosen,
+            factors,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            control=control,
+            budget=budget,
+            concept=concept,
+        )
+
+    def receipt(self, run: Run) -> Receipt:
+        """What the edits of a run of this session asked for, and what is found."""
+        return receipt(self.model, self.saes, run)
+
+    def likelihoods(self, run: Run) -> Float[Tensor, "text arm"]:
+        """How likely every arm finds what each arm of a run wrote: nats a token."""
+        return likelihoods(self.model, self.saes, run)
+
+    def output_scores(
+        self, features: Sequence[int], sae: str | None = None, prompt: str = NEUTRAL
+    ) -> Float[Tensor, " feature"]:
+        """How much features do what their directions say, from 0 to 1 (Arad et al. 2025)."""
+        ids = self._encode(prompt, whole=True).ids
+        return output_score(self.model, self._sae(sae), features, ids)
 
     def heatmap(self, text: str = "") -> Heatmap:
         """A widget: which features fire on which tokens of `text`."""

@@ -37,7 +37,7 @@ def saes(sae):
     tilted = 0.6 * sae.W_dec + 0.8 * sae.W_dec.roll(1, dims=1)  # cosine .6 with its own number
     placebo.W_dec.copy_(tilted)
     placebo.W_dec[9] = 0
-    placebo.W_dec[9, [5, 6]] = torch.tensor([1.6, 1.2])  # cosine .8, twice as long
+    placebo.W_dec[9, [5, 6]] = torch.tensor([3.4, 2.1071])  # cosine .85, four times as long
     return {sae.name: sae, "placebo": placebo}
 
 
@@ -61,7 +61,8 @@ def test_the_controls_are_the_directions_they_say(model, saes):
     torch.testing.assert_close(found[0], -2 * axis[5])
     # All other features are at right angles or opposite: the first of them is as near as any.
     torch.testing.assert_close(found[1], 2 * axis[0])
-    torch.testing.assert_close(found[2], 1.6 * axis[5] + 1.2 * axis[6])
+    expected = 1.7 * axis[5] + 1.05355 * axis[6]
+    torch.testing.assert_close(found[2], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_random_directions_are_the_seed_s(model, saes):

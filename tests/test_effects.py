@@ -1,15 +1,21 @@
 """Effects on a given text: against plain torch, at the budget, and with nothing left behind."""
 
 import pytest
+import tiny
 import torch
 
 import sae_widgets as sw
+from sae_widgets.explain import logit_lens
+from sae_widgets.model import activations
 from sae_widgets.steering.effects import (
     BASE,
     divergence,
     effects,
+    likelihoods,
+    output_score,
     predictions,
     scaled,
+    side_effects,
     within_budget,
 )
 
@@ -100,3 +106,50 @@ def test_a_budget_that_makes_no_sense_is_refused(model, sae, options, message):
 def test_an_empty_text_has_no_effects(model, sae):
     with pytest.raises(ValueError, match="at least one token"):
         effects(model, sae, [], [sw.Add(5, 1.0)])
+
+
+def test_how_likely_arms_find_each_other_s_texts_is_what_plain_torch_finds(any_model, sae):
+    arms = [BASE, sw.Arm("push", (sw.Add(5, 3.0, unit="raw", where="generated"),))]
+    run = sw.generate(any_model, sae, IDS, arms, max_new_tokens=5)
+    found = likelihoods(any_model, sae, run)
+    for row in (0, 1):
+        text = torch.tensor([[*IDS, *run.tokens[row]]])
+        for column, arm in enumerate(arms):
+            with torch.no_grad(), sw.steering(any_model, sae, list(arm.edits)):
+                any_model(torch.tensor([IDS]))
+                under = any_model(text)[0, len(IDS) - 1 : -1].float().log_softmax(-1)
+            expected = under.gather(-1, text[0, len(IDS) :, None]).mean()
+            torch.testing.assert_close(found[row, column], expected, atol=1e-4, rtol=1e-4)
+        own = torch.tensor(run.logprob[row]).mean()
+        torch.testing.assert_close(found[row, row], own, atol=1e-4, rtol=1e-4)
+
+
+def test_side_effects_are_the_features_that_change_though_nobody_edited_them(any_model):
+    later = tiny.make_sae("blocks.1.hook_resid_post", name="later")
+    early = tiny.make_sae("blocks.0.hook_resid_post", name="early")
+    edits = [sw.Add(5, 3.0, unit="raw", sae="early")]
+    both = {"early": early, "later": later}
+    found = side_effects(any_model, both, IDS, edits, reader=later, n=4)
+    plain = later.encode(activations(any_model, torch.tensor([IDS]), later.hook)[0])[1:].mean(0)
+    with sw.steering(any_model, both, edits):
+        moved = later.encode(activations(any_model, torch.tensor([IDS]), later.hook)[0])[1:].mean(0)
+    order = (moved - plain).abs().argsort(descending=True)[:4]
+    assert found.feature.tolist() == order.tolist()
+    torch.testing.assert_close(found.before, plain[order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.after, moved[order], atol=1e-4, rtol=1e-4)
+    # At its own hook an edit moves its axis alone: the feature that is the axis backwards.
+    here = side_effects(any_model, both, IDS, edits, n=4)
+    assert set(here.feature.tolist()) <= {21}
+
+
+def test_the_output_score_is_high_where_the_direction_s_tokens_come_true(model, sae):
+    found = output_score(model, sae, [5, 20], IDS)
+    value = float(sae.encode(activations(model, torch.tensor([IDS]), sae.hook)[0, -1]).max())
+    promoted = logit_lens(model, sae, [5, 20], n=20)
+    for score, feature, lens in zip(found, (5, 20), promoted, strict=True):
+        edit = sw.Add(feature, 10 * value, unit="raw", where="last")
+        chance = logits(model, sae, [edit])[-1].softmax(-1)
+        tokens = [token for token, _ in lens.likely]
+        best = float(chance[tokens].max())
+        rank = int((chance > best).sum())
+        assert float(score) == pytest.approx((1 - rank / len(chance)) * best, abs=1e-5)

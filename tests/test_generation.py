@@ -347,6 +347,13 @@ def test_what_cannot_be_run_says_why(model, sae, options, message):
         go(model, sae, BASE, **options)
 
 
+def test_a_place_that_a_run_never_comes_to_is_refused(model, sae):
+    late = Arm("late", (sw.Add(5, 1.0, where=sw.Span(11)),))
+    with pytest.raises(ValueError, match=r"begins at token 11, but the run reads only 11: 4 of"):
+        go(model, sae, late)
+    assert go(model, sae, Arm("last", (sw.Add(5, 1.0, where=sw.Span(10)),))).texts
+
+
 def test_a_run_needs_an_arm(model, sae):
     with pytest.raises(ValueError, match="at least one arm"):
         go(model, sae)

@@ -1,9 +1,9 @@
-"""What edits do to a model's predictions, measured on a given text: nothing is generated."""
+"""What edits do to a model, measured on a given text: nothing is generated."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,9 +16,11 @@ from sae_widgets.model import (
     check_tokens,
     device_of,
     lock,
+    logits,
     silent_hook,
     token_count,
 )
+from sae_widgets.sae import SAE
 from sae_widgets.steering.arms import Arm
 from sae_widgets.steering.edits import (
     Add,
@@ -31,8 +33,10 @@ from sae_widgets.steering.edits import (
     Set,
     Target,
 )
+from sae_widgets.steering.generation import Run
 from sae_widgets.steering.hooks import Passes, compile_arms
-from sae_widgets.steering.terms import SAEs
+from sae_widgets.steering.terms import SAEs, by_name
+from sae_widgets.tokens import special_mask
 
 BASE = Arm("base")
 ROUNDS = 12
@@ -86,9 +90,37 @@ def effects(
 
 
 def predictions(
-    model: Model, sae: SAEs, ids: Sequence[int], arms: Sequence[Arm]
+    model: Model, sae: SAEs, ids: Sequence[int], arms: Sequence[Arm], *, prompt: int | None = None
 ) -> Float[Tensor, "arm position d_vocab"]:
-    """Log-probabilities of the next token after each of `ids`, under each arm."""
+    """Log-probabilities of the next token after each of `ids`, under each arm.
+
+    The first `prompt` of `ids` (None: all) are the prompt, what follows counts as generated.
+    """
+    return read(model, sae, ids, arms, prompt=prompt).logprob
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a text looks like under some arms."""
+
+    logprob: Float[Tensor, "arm position d_vocab"]
+    """Of the next token."""
+    before: Mapping[str, Float[Tensor, "arm position d"]]
+    """The activations at some hook points, ahead of the edits that act there."""
+    after: Mapping[str, Float[Tensor, "arm position d"]]
+    """The same, edited."""
+
+
+def read(
+    model: Model,
+    sae: SAEs,
+    ids: Sequence[int],
+    arms: Sequence[Arm],
+    *,
+    prompt: int | None = None,
+    hooks: Iterable[str] = (),
+) -> Read:
+    """Read `ids` under every arm in one pass; keep the activations at `hooks`."""
     ids = list(ids)
     if not ids:
         raise ValueError("an empty text has no effects to measure; give at least one token")
@@ -96,14 +128,29 @@ def predictions(
     changes = compile_arms(model, sae, arms)
     passes = Passes(model)
     batch = torch.tensor([ids] * len(arms), device=device_of(model))
-    passes.begin(batch, past=0, prompt=len(ids))
+    passes.begin(batch, past=0, prompt=len(ids) if prompt is None else prompt)
     functions = {hook: change.during(passes) for hook, change in changes.items()}
-    with torch.inference_mode(), lock(model), attached(model, functions):
-        logits: Tensor = model(batch)[..., : token_count(model)].float().cpu()
-    for hook, change in changes.items():
-        if not change.calls:
+    before: dict[str, Tensor] = {}
+    after: dict[str, Tensor] = {}
+
+    def kept(hook: str) -> Callable[[Tensor], Tensor | None]:
+        change = functions.get(hook)
+
+        def keep(activation: Tensor) -> Tensor | None:
+            edited = None if change is None else change(activation)
+            before[hook] = activation.flatten(2).float().cpu()
+            after[hook] = (activation if edited is None else edited).flatten(2).float().cpu()
+            return edited
+
+        return keep
+
+    watching = {**functions, **{hook: kept(hook) for hook in hooks}}
+    with torch.inference_mode(), lock(model), attached(model, watching):
+        found: Tensor = model(batch)[..., : token_count(model)].float().cpu()
+    for hook in watching:
+        if not (hook in after or (hook in changes and changes[hook].calls)):
             raise RuntimeError(silent_hook(hook))
-    return logits.log_softmax(-1).clone()
+    return Read(found.log_softmax(-1).clone(), before, after)
 
 
 def divergence(
@@ -130,10 +177,12 @@ def within_budget(
     *,
     kl: float,
     most: float = 4.0,
+    prompt: int | None = None,
 ) -> float:
     """The largest factor, up to `most`, at which the mean KL of scaled `edits` stays within `kl`.
 
-    Found by bisection on `ids`, as if the KL rose with the factor; strengths in nats a token can be
+    Found by bisection on `ids`, of which the first `prompt` (None: all) are the prompt, as if the
+    KL rose with the factor; strengths in nats a token can be
     compared between features, layers and operators (Paulo et al. 2024, on interventions).
     """
     if not (math.isfinite(kl) and kl > 0):
@@ -143,7 +192,7 @@ def within_budget(
 
     def fits(factor: float) -> bool:
         arm = Arm("scaled", tuple(scaled(edit, factor) for edit in edits))
-        base, steered = predictions(model, sae, ids, [BASE, arm])
+        base, steered = predictions(model, sae, ids, [BASE, arm], prompt=prompt)
         return float(divergence(base, steered).mean()) <= kl
 
     if fits(most):
@@ -158,3 +207,99 @@ def within_budget(
         middle = (low + high) / 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+def likelihoods(model: Model, sae: SAEs, run: Run) -> Float[Tensor, "text arm"]:
+    """Log-probability of what each arm of a run wrote under every arm: nats a token.
+
+    On the diagonal stands how likely an arm finds its own text; beside it, how likely the others
+    do. NaN where an arm wrote nothing.
+    """
+    found = torch.full((len(run.arms), len(run.arms)), torch.nan)
+    for row, written in enumerate(run.tokens):
+        if written:
+            under = predictions(model, sae, [*run.ids, *written], run.arms, prompt=len(run.ids))
+            found[row] = _of_written(under, run.ids, written).mean(-1)
+    return found
+
+
+def _of_written(
+    logprob: Float[Tensor, "arm position d_vocab"], ids: Sequence[int], written: Sequence[int]
+) -> Float[Tensor, "arm token"]:
+    """The log-probabilities of the tokens after the prompt."""
+    return logprob[:, len(ids) - 1 : -1].gather(-1, _rows(written, len(logprob)))[..., 0]
+
+
+def _rows(written: Sequence[int], arms: int) -> Int[Tensor, "arm token 1"]:
+    return torch.tensor(list(written)).repeat(arms, 1)[..., None]
+
+
+@dataclass(frozen=True)
+class SideEffects:
+    """How edits change the features that nobody edited, in the mean over a text's tokens."""
+
+    sae: str
+    feature: Int[Tensor, " n"]
+    """The most changed first."""
+    before: Float[Tensor, " n"]
+    after: Float[Tensor, " n"]
+
+    def __repr__(self) -> str:
+        rows = zip(self.feature.tolist(), self.before.tolist(), self.after.tolist(), strict=True)
+        told = ", ".join(f"{feature} {old:.3g} → {new:.3g}" for feature, old, new in rows)
+        return f"SideEffects({told or 'none'})"
+
+
+def side_effects(
+    model: Model,
+    sae: SAEs,
+    ids: Sequence[int],
+    edits: Sequence[AnyEdit],
+    *,
+    reader: SAE | None = None,
+    n: int = 10,
+) -> SideEffects:
+    """Which other features rise or fall most while `ids` is read under `edits`.
+
+    `reader` is the SAE that looks, at its own hook (None: the first of `sae`); one at a later hook
+    shows what the model makes of the edits. Special tokens do not count.
+    """
+    saes = by_name(sae)
+    looking = reader or next(iter(saes.values()), None)
+    if looking is None:
+        raise ValueError("side effects are read with an SAE; pass reader=")
+    arms = [BASE, Arm("steered", tuple(edits))]
+    seen = read(model, saes, ids, arms, hooks=[looking.hook]).after[looking.hook]
+    ordinary = ~torch.tensor(special_mask(model.tokenizer, ids))
+    with torch.no_grad():
+        values = looking.encode(seen[:, ordinary].to(looking.W_enc)).float().cpu().mean(1)
+    change = (values[1] - values[0]).abs()
+    own = {edit.feature for edit in edits if edit.feature is not None}
+    if any(edit.sae in (None, looking.name) for edit in edits):
+        change[sorted(own)] = 0
+    most = change.topk(min(n, int((change > 0).sum()))).indices
+    return SideEffects(looking.name, most, values[0, most], values[1, most])
+
+
+NEUTRAL = "From my experience,"
+"""What Arad et al. 2025 let a model continue to see what a feature does to it."""
+
+
+def output_score(
+    model: Model, sae: SAE, features: Sequence[int], ids: Sequence[int]
+) -> Float[Tensor, " feature"]:
+    """How much a feature does what its direction says, from 0 to 1 (Arad et al. 2025).
+
+    At the last of `ids` (the authors use `NEUTRAL`) the feature is raised by ten times the largest
+    value there. Of the twenty tokens that its direction promotes, the score is (1 - least rank /
+    vocabulary) times the largest probability. Features with a high one steer well.
+    """
+    values = sae.encode(read(model, sae, ids, [BASE], hooks=[sae.hook]).after[sae.hook][0, -1:])
+    push = 10 * float(values.max())
+    arms = [Arm(str(f), (Add(f, push, unit="raw", where="last"),)) for f in features]
+    logprob = predictions(model, sae, ids, arms)[:, -1]
+    promoted = logits(model, sae.W_dec[list(features)].detach(), sae.hook)
+    promoted = promoted[:, : logprob.shape[-1]].topk(20).indices.cpu()
+    best = logprob.gather(-1, promoted).amax(-1)
+    rank = (logprob > best[:, None]).sum(-1)
+    return (1 - rank / logprob.shape[-1]) * best.exp()

@@ -33,7 +33,7 @@ from sae_widgets.model import (
 from sae_widgets.sae import SAE
 from sae_widgets.steering.arms import Arm
 from sae_widgets.steering.conditions import Condition
-from sae_widgets.steering.edits import edit_from_json
+from sae_widgets.steering.edits import Span, edit_from_json
 from sae_widgets.steering.hooks import Passes, compile_arms
 from sae_widgets.steering.schedules import Values
 from sae_widgets.steering.terms import SAEs, by_name
@@ -307,6 +307,13 @@ def _check(
             raise ValueError(
                 f"{edit!r} has values for {len(edit.schedule.values)} tokens, but the run has at "
                 f"most {most}: {len(ids)} of prompt and {max_new_tokens} to write"
+            )
+        if isinstance(edit.where, Span) and edit.where.start >= (
+            read := len(ids) + max_new_tokens - 1
+        ):
+            raise ValueError(
+                f"{edit!r} begins at token {edit.where.start}, but the run reads only {read}: "
+                f"{len(ids)} of prompt and {max_new_tokens - 1} of what it writes"
             )
     limit = context_length(model)
     if len(ids) >= limit:

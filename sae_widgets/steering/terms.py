@@ -124,6 +124,28 @@ def _most_alike(
     return among.W_dec[int(alike.argmax())].detach().float().to(direction)
 
 
+@dataclass(frozen=True)
+class Gauge:
+    """How to read, off the activations at a hook point, the value that an edit is about."""
+
+    hook: str
+    read: Callable[[Tensor], Tensor]
+    peak: float
+    """The feature's peak; 1 where there is none."""
+
+
+def gauge(edit: AnyEdit, saes: Mapping[str, SAE]) -> Gauge:
+    """For the value of an edit's feature, or for the length along its vector."""
+    if edit.feature is None:
+        unit = F.normalize(torch.tensor(edit.vector), dim=0)
+        return Gauge(_hook_of(edit, saes), lambda x: x @ unit.to(x), 1.0)
+    sae = _sae_of(edit, saes)
+    sae.check_feature(edit.feature)
+    encode = sae.encoder([edit.feature])
+    peak = 0.0 if sae.stats is None else float(sae.stats.peak[edit.feature])
+    return Gauge(sae.hook, lambda x: encode(x.to(sae.W_enc))[..., 0].float(), peak or 1.0)
+
+
 def sensor(sense: Sense, saes: Mapping[str, SAE]) -> tuple[str, Callable[[Tensor], Tensor]]:
     """The hook point at which a condition is read, and how."""
     if isinstance(sense, Fires):
@@ -258,7 +280,7 @@ def check_conflicts(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> None:
             against = same and isinstance(one, DECIDING) and isinstance(two, DECIDING)
             if against and {type(one), type(two)} == {Floor, Ceiling}:
                 floor, ceiling = (one, two) if isinstance(one, Floor) else (two, one)
-                against = _asked(floor, saes) > _asked(ceiling, saes)
+                against = asked(floor, saes) > asked(ceiling, saes)
         if against:
             raise ValueError(
                 f"{one!r} and {two!r} contradict each other; keep one, or let them act at "
@@ -283,7 +305,7 @@ def _place(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
     return _hook_of(edit, saes) if edit.feature is None else _sae_of(edit, saes).hook
 
 
-def _asked(edit: AnyEdit, saes: Mapping[str, SAE]) -> float:
+def asked(edit: AnyEdit, saes: Mapping[str, SAE]) -> float:
     """The value that an edit asks for, in the activation's own units."""
     assert isinstance(edit, Measured)
     if edit.feature is not None:

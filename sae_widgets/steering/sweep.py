@@ -1,0 +1,154 @@
+"""A sweep: one set of edits at many strengths, and what each strength buys and costs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from sae_widgets.model import Model
+from sae_widgets.steering.arms import Arm, Control
+from sae_widgets.steering.edits import AnyEdit
+from sae_widgets.steering.effects import BASE, divergence, read, scaled, within_budget
+from sae_widgets.steering.generation import Run, generate
+from sae_widgets.steering.terms import Gauge, SAEs, by_name, gauge
+
+FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the edits, or their control, do at one strength."""
+
+    factor: float
+    """× the strength that the edits were given with."""
+    text: str
+    concept: float
+    """How much of what was wanted is in the text."""
+    kl: float
+    """KL(base ‖ steered) along the text, nats a token: the strength in units that compare."""
+    surprise: float
+    """By how many nats a token the model as it is finds this text less likely than its own."""
+    distinct: float
+    """Share of the text's pairs of tokens that differ from all others: low where it repeats."""
+
+
+@dataclass(frozen=True, repr=False)
+class Sweep:
+    """A set of edits at several strengths, its control beside it; all arms of one run."""
+
+    steered: tuple[Point, ...]
+    control: tuple[Point, ...]
+    """Empty if there is none."""
+    base: Point
+    """The model as it is."""
+    safe: float
+    """The largest factor, of those up to the last, whose KL on the unsteered text is in budget."""
+    budget: float
+    run: Run
+
+    def __repr__(self) -> str:
+        """A table. Where the control does as well as the edits, the edits did nothing."""
+        head = f"{'×':>6} {'concept':>8} {'control':>8} {'KL':>7} {'surprise':>9} {'distinct':>9}"
+        lines = [head, _line(self.base, None)]
+        beside = self.control or (None,) * len(self.steered)
+        lines += [_line(*pair) for pair in zip(self.steered, beside, strict=True)]
+        lines.append(f"within {self.budget:g} nats a token up to × {self.safe:.2f}")
+        return "\n".join(lines)
+
+
+def sweep(
+    model: Model,
+    sae: SAEs,
+    ids: Sequence[int],
+    edits: Sequence[AnyEdit],
+    factors: Sequence[float] = FACTORS,
+    *,
+    max_new_tokens: int = 40,
+    temperature: float = 0.0,
+    seed: int = 0,
+    control: Control | None = "random",
+    budget: float = 1.0,
+    concept: Callable[[str], float] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Sweep:
+    """Let the model continue `ids` under `edits` at every factor times their strength, at once.
+
+    concept: says of a written text how much of what is wanted is in it. None: the mean value, in
+    peaks, that the first edited feature has in the text as the unsteered model reads it, so that
+    the text has to evoke the feature by itself. control: the same edits along other directions.
+    budget: of the KL, in nats a token, within which `safe` is looked for.
+    """
+    if not factors or not edits:
+        raise ValueError("a sweep needs at least one factor and one edit")
+    arms = [BASE]
+    for kind in (None, control) if control else (None,):
+        for factor in factors:
+            name = f"× {factor:g}" + (f", {kind}" if kind else "")
+            arms.append(Arm(name, tuple(scaled(edit, factor) for edit in edits), control=kind))
+    if len({arm.name for arm in arms}) < len(arms):
+        raise ValueError(f"the factors of a sweep differ from each other; got {list(factors)}")
+    run = generate(
+        model,
+        sae,
+        ids,
+        arms,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        check=check,
+    )
+    mark = gauge(edits[0], by_name(sae)) if concept is None else None
+    points = [_point(model, sae, run, row, mark, concept) for row in range(len(arms))]
+    usual = points[0].surprise
+    points = [replace(point, surprise=point.surprise - usual) for point in points]
+    for place, factor in enumerate([*factors, *factors][: len(points) - 1], start=1):
+        points[place] = replace(points[place], factor=factor)
+    base_text = [*run.ids, *run.tokens[0]]
+    most = max(factors)
+    safe = within_budget(model, sae, base_text, edits, kl=budget, most=most, prompt=len(run.ids))
+    between = 1 + len(factors)
+    return Sweep(tuple(points[1:between]), tuple(points[between:]), points[0], safe, budget, run)
+
+
+def _point(
+    model: Model,
+    sae: SAEs,
+    run: Run,
+    row: int,
+    mark: Gauge | None,
+    concept: Callable[[str], float] | None,
+) -> Point:
+    """`surprise` is not yet compared with the unsteered text's."""
+    written = run.tokens[row]
+    start = len(run.ids)
+    hooks = [] if mark is None else [mark.hook]
+    arms = [BASE, run.arms[row]]
+    seen = read(model, sae, [*run.ids, *written], arms, prompt=start, hooks=hooks)
+    base, steered = seen.logprob[:, start - 1 : -1]
+    shown = math.nan
+    if concept is not None:
+        shown = float(concept(run.texts[row]))
+    elif mark is not None:
+        shown = float(mark.read(seen.before[mark.hook][0, start:]).mean()) / mark.peak
+    chosen = base.gather(-1, torch.tensor(written, dtype=torch.long)[:, None])
+    pairs = list(itertools.pairwise(written))
+    return Point(
+        factor=0.0,
+        text=run.texts[row],
+        concept=shown,
+        kl=float(divergence(base, steered).mean()),
+        surprise=float(-chosen.mean()),
+        distinct=len(set(pairs)) / max(1, len(pairs)),
+    )
+
+
+def _line(steered: Point, control: Point | None) -> str:
+    beside = "" if control is None else f"{control.concept:.2f}"
+    return (
+        f"{steered.factor:6g} {steered.concept:8.2f} {beside:>8} {steered.kl:7.2f} "
+        f"{steered.surprise:9.2f} {steered.distinct:9.2f}"
+    )
