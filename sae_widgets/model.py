@@ -150,6 +150,21 @@ def token_count(model: Model) -> int:
     return size if model.tokenizer is None else min(size, len(model.tokenizer))
 
 
+def family(model: Model) -> str:
+    """The architecture's name at Hugging Face ("gpt2", "llama"), or TransformerLens's own."""
+    config = getattr(_network(model), "config", None)
+    return str(getattr(config, "model_type", None) or model.cfg.original_architecture or "unknown")
+
+
+def block_name(model: Model, layer: int) -> str:
+    """What Hugging Face calls a block, seen from the model without its head: "h.3", "layers.3"."""
+    base = getattr(_network(model), "base_model", None)
+    for name, module in () if base is None else base.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == model.cfg.n_layers:
+            return f"{name}.{layer}"
+    raise ValueError("this is no Hugging Face model, so its blocks have no names there")
+
+
 def end_of_text(model: Model) -> frozenset[int]:
     """The ids after which a text is over."""
     config = getattr(_network(model), "generation_config", None)

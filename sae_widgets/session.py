@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ from sae_widgets.steering.effects import (
     output_score,
     side_effects,
 )
+from sae_widgets.steering.export import export
 from sae_widgets.steering.generation import Stop
 from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
@@ -294,6 +296,15 @@ class Session(traitlets.HasTraits):
     def likelihoods(self, run: Run) -> Float[Tensor, "text arm"]:
         """How likely every arm finds what each arm of a run wrote: nats a token."""
         return likelihoods(self.model, self.saes, run)
+
+    def export(self, path: str | Path, edits: Iterable[AnyEdit] | None = None) -> Path:
+        """Write `edits` (None: the session's) for another program; the ending says which.
+
+        .gguf: llama.cpp; .pt: lm-evaluation-harness's model `steered`; .py: code. The first two
+        can only add a vector to every token: other edits are refused.
+        """
+        chosen = self.edits if edits is None else tuple(map(self._bound, edits))
+        return export(path, self.model, self.saes, chosen)
 
     def output_scores(
         self, features: Sequence[int], sae: str | None = None, prompt: str = NEUTRAL

@@ -197,6 +197,33 @@ def test_several_arms_are_generated_beside_the_base(session):
     assert [arm.name for arm in session.generate(TEXT, max_new_tokens=1).arms] == ["base"]
 
 
+def test_arms_are_compared_with_their_controls_and_end_where_asked(session):
+    found = session.generate(
+        TEXT,
+        {"one": [sw.Add(5, 1.0)]},
+        max_new_tokens=4,
+        compare=("random", "flipped"),
+        until=~sw.Fires(5, 1e9),
+    )
+    assert [arm.name for arm in found.arms] == ["base", "one", "one, random", "one, flipped"]
+    assert found.met == (True,) * 4  # the first token that is read ends each arm
+    assert {len(tokens) for tokens in found.tokens} == {1}
+
+
+def test_a_run_is_proved_measured_and_swept_with_the_session_s_saes(session, tmp_path):
+    session.edits = [sw.Add(5, 1.0)]
+    run = session.generate(TEXT, session.edits, max_new_tokens=4)
+    (entry,) = session.receipt(run).entries
+    assert (entry.arm, entry.edit.sae) == ("steered", "signed")
+    assert session.likelihoods(run).shape == (2, 2)
+    swept = session.sweep(TEXT, factors=[0.5, 1.0], max_new_tokens=4, control="flipped")
+    assert [arm.control for arm in swept.run.arms] == [None, None, None, "flipped", "flipped"]
+    assert session.side_effects(TEXT, reader="signed").feature.tolist() == [21]
+    assert session.side_effects(TEXT, [sw.Add(3, 2.0, sae="lower")]).sae == "signed"
+    assert session.output_scores([5, 9]).shape == (2,)
+    assert session.export(tmp_path / "edits.py").read_text().count("Add(5, 1.0, sae='signed')") == 1
+
+
 def test_features_to_choose_from_have_names_and_strengths(session):
     session.sae.stats.peak[7] = 0  # never fired
     widget = session.steer()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import traitlets
 
-from sae_widgets.steering.edits import Add
+from sae_widgets.steering.edits import Ablate, Add
 from sae_widgets.widgets import FeatureRow, Heatmap, HeatmapView, Inline, Steering, Worker
 from sae_widgets.widgets import panel as panel_module
 from sae_widgets.widgets.panel import bundle, plain
@@ -387,6 +387,24 @@ def test_streamed_tokens_are_gathered_to_twenty_messages_a_second(monkeypatch):
     assert told == [f"b{step}" for step in range(len(told))]
     assert len(told) > 90
     assert sent[5]["arms"][1] == told[: len(sent[5]["arms"][1])]
+
+
+def test_the_panel_says_in_python_what_it_does():
+    edits = [Add(3, 0.5, sae="topk"), Ablate(4, sae="topk")]
+    widget, _ = steering(prompt="the sea", edits=[edit.to_json() for edit in edits], seed=4)
+    code = widget.to_code()
+    assert "from sae_widgets import Ablate, Add\n" in code
+
+    class Session:
+        def generate(self, *asked, **options):
+            return asked, options
+
+    made = {"session": Session()}
+    exec(code, made)  # our own words, just written
+    assert made["run"] == (
+        ("the sea", edits),
+        {"max_new_tokens": 40, "temperature": 0.0, "seed": 4},
+    )
 
 
 # Both

@@ -129,7 +129,14 @@ class Edit:
         return {"op": self.op, **named, **rest}
 
     def __repr__(self) -> str:
-        parts = [_short(self.vector or self.feature)]
+        return self._told(_short(self.vector or self.feature))
+
+    def to_code(self) -> str:
+        """The edit as Python, whole; what is printed cuts a long vector."""
+        return self._told(repr(self.feature if self.vector is None else list(self.vector)))
+
+    def _told(self, target: str) -> str:
+        parts = [target]
         for entry in sorted(fields(self)[1:], key=lambda entry: bool(entry.kw_only)):
             value = getattr(self, entry.name)
             if not entry.kw_only:

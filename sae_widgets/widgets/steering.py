@@ -9,6 +9,7 @@ from typing import Any
 
 import traitlets
 
+from sae_widgets.steering.code import to_code
 from sae_widgets.steering.edits import Edit, edit_from_json
 from sae_widgets.widgets.panel import Panel, bundle, field, plain
 from sae_widgets.widgets.worker import Check, Executor, Report, default_executor
@@ -71,6 +72,15 @@ class Steering(Panel):
         """Run with the present prompt, edits and settings."""
         names = ("prompt", "length", "temperature", "seed", "edits")
         self._submit({"id": self._next_id(), **{name: getattr(self, name) for name in names}})
+
+    def to_code(self) -> str:
+        """Python that makes the edits and writes both texts again, given the `session`."""
+        settings = (
+            f"{self.prompt!r}, edits, max_new_tokens={self.length}, "
+            f"temperature={self.temperature!r}, seed={self.seed}"
+        )
+        edits = to_code([edit_from_json(edit) for edit in self.edits])
+        return f"{edits}run = session.generate({settings})\n"
 
     def __repr__(self) -> str:
         count = len(self.edits)
