@@ -335,11 +335,13 @@ class Session(traitlets.HasTraits):
         length: int = 40,
         temperature: float = 0.0,
         seed: int = 0,
+        control: Control | None = None,
     ) -> Steering:
         """A widget: what the model writes after `prompt`, without and with `edits`.
 
         Edits given here become those of the session; None takes those it has. `length` is in
-        tokens; `temperature` 0 is greedy.
+        tokens; `temperature` 0 is greedy. `control` adds a third text: the same push in another
+        direction.
         """
         if edits is not None:
             self.edits = edits
@@ -354,6 +356,7 @@ class Session(traitlets.HasTraits):
             length=length,
             temperature=temperature,
             seed=seed,
+            control=control or "",
         )
         self._share(widget)
         return widget
@@ -446,6 +449,8 @@ class Session(traitlets.HasTraits):
         ids = self._encode(request["prompt"], whole=True).ids
         edits = tuple(edit_from_json(edit) for edit in request["edits"])
         arms = [Arm("base"), Arm("steered", edits)]
+        if request["control"]:
+            arms += controls(arms[1], request["control"])
         streams = [Spelling(tokenizer, ids) for _ in arms]
 
         def tell(step: Sequence[int | None]) -> None:
@@ -476,7 +481,6 @@ class Session(traitlets.HasTraits):
             whole = pieces(self.model.tokenizer, [*run.ids, *arm])
             return [piece.text for piece in whole[len(run.ids) :]]
 
-        steered = len(run.arms) - 1
         return {
             "prompt": [piece.text for piece in pieces(self.model.tokenizer, run.ids)],
             "arms": [
@@ -486,8 +490,8 @@ class Session(traitlets.HasTraits):
             "fork": run.fork,
             "ended": run.stopped,
             "calls": run.hook_calls,
-            "ratio": round(run.ratio[steered], 4),
-            "positions": list(run.positions[steered]),
+            "ratio": round(run.ratio[1], 4),
+            "positions": list(run.positions[1]),
             "seconds": run.seconds,
             "note": _run_note(run, context_length(self.model)),
         }

@@ -47,7 +47,8 @@ def no_check():
 
 
 def run(session, *, prompt=TEXT, edits=(), check=no_check, length=6, told=None, **options):
-    request = {"prompt": prompt, "length": length, "temperature": 0.0, "seed": 0, **options}
+    request = {"prompt": prompt, "length": length, "temperature": 0.0, "seed": 0, "control": ""}
+    request |= options
     request["edits"] = [edit.to_json() for edit in edits]
     return session._run(request, check, [].append if told is None else told.append)
 
@@ -159,6 +160,14 @@ def test_a_run_is_told_in_tokens_that_make_up_its_text(session):
     assert found["ratio"] > 1
     assert "expect broken text" in found["note"]
     json.dumps(found)
+
+
+def test_a_control_is_a_third_text_and_the_proof_is_still_the_edits_own(session):
+    edits = [sw.Add(5, 2.0, where="generated")]
+    alone, beside = run(session, edits=edits), run(session, edits=edits, control="random")
+    assert [arm["name"] for arm in beside["arms"]] == ["base", "steered", "steered, random"]
+    assert beside["arms"][:2] == alone["arms"]
+    assert (beside["ratio"], beside["positions"]) == (alone["ratio"], alone["positions"])
 
 
 def test_streamed_tokens_are_those_of_the_result(session):

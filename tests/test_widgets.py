@@ -275,6 +275,7 @@ def test_what_python_changes_is_run_live_and_not_when_live_is_off():
 def test_a_request_from_the_browser_is_run_once_though_the_edits_change_beside_it():
     widget, asked = steering(prompt="So")
     request = {"id": 9, "prompt": "So", "length": 3, "temperature": 0, "seed": 1, "edits": [EDIT]}
+    request["control"] = "random"
     from_browser(widget, edits=[EDIT], request=request)
     assert len(asked) == 2
     assert widget.run["id"] == 9
@@ -323,12 +324,14 @@ def test_an_edit_that_makes_no_sense_is_refused(change, message):
         ({"temperature": -1}, "temperature"),
         ({"temperature": float("nan")}, "finite"),
         ({"seed": -1}, "seed"),
+        ({"control": "luck"}, "a control is one of random, flipped"),
         ({"prompt": None}, "'prompt' of type str"),
         ({"edits": "none"}, "'edits'"),
     ],
 )
 def test_a_run_that_makes_no_sense_is_refused(change, message):
     good = {"id": 1, "prompt": "So", "length": 3, "temperature": 0.5, "seed": 0, "edits": [EDIT]}
+    good["control"] = ""
     check_request(good)
     with pytest.raises(ValueError, match=message):
         check_request({**good, **change})
@@ -405,6 +408,8 @@ def test_the_panel_says_in_python_what_it_does():
         ("the sea", edits),
         {"max_new_tokens": 40, "temperature": 0.0, "seed": 4},
     )
+    widget.control = "random"
+    assert "seed=4, compare=['random'])" in widget.to_code()
 
 
 # Both

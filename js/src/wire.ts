@@ -158,7 +158,12 @@ export interface RunRequest {
   temperature: number;
   seed: number;
   edits: Edit[];
+  /** What the edits are compared with; "" is nothing. */
+  control: Control;
 }
+
+/** Other directions that the edits' own are compared with. */
+export type Control = "" | "random" | "flipped" | "neighbour" | "placebo";
 
 export interface Arm {
   name: string;
@@ -194,6 +199,7 @@ export interface SteeringTraits extends PanelTraits {
   temperature: number;
   seed: number;
   edits: Edit[];
+  control: Control;
   request: Partial<RunRequest>;
   stop: number;
   features: SteeringFeature[];

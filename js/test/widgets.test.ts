@@ -47,6 +47,7 @@ const STEERING = {
     { sae: "frozen", feature: 131, label: "", peak: 5, density: 0.02, strength: null },
   ],
   live: true,
+  control: "",
   run: {},
 } satisfies SteeringTraits;
 
@@ -278,6 +279,34 @@ test("without live, a change waits for Run", async () => {
   expect(model.saved.at(-1)?.request).toMatchObject({ prompt: "So", edits: [{ strength: 0.51 }] });
 });
 
+test("a control is chosen from those there are, asked for at once, and told apart", async () => {
+  const model = await showSteering({ prompt: "So", edits: [EDIT] });
+  const choice = find<HTMLSelectElement>(".sae-adding select");
+  expect([...choice.options].map((option) => option.value)).toEqual([
+    "",
+    "random",
+    "flipped",
+    "neighbour",
+    "placebo",
+  ]);
+  choice.value = "random";
+  choice.dispatchEvent(new Event("change", { bubbles: true }));
+  await settle();
+  expect(model.saved.at(-1)?.request).toMatchObject({ prompt: "So", control: "random" });
+  const { id = 0 } = model.get("request");
+  model.fire("msg:custom", { kind: "tokens", id, arms: [[" a"], [" b"], [" c"]] });
+  await settle();
+  const heads = [...el.querySelectorAll(".sae-pane span:first-child")].map((s) => s.textContent);
+  expect(heads).toEqual(expect.arrayContaining(["unsteered", "steered", "control: random"]));
+});
+
+test("a placebo is no control where there is none", async () => {
+  const saes = SHARED.saes.filter((each) => !each.placebo);
+  await showSteering({ prompt: "So", edits: [EDIT], saes });
+  const choice = find<HTMLSelectElement>(".sae-adding select");
+  expect([...choice.options].map((option) => option.value)).not.toContain("placebo");
+});
+
 test("an edit of a placebo is badged as one, with the reason", async () => {
   await showSteering({ edits: [{ ...EDIT, sae: "frozen" }] });
   expect(find(".sae-badge").textContent).toBe("placebo");
@@ -286,7 +315,7 @@ test("an edit of a placebo is badged as one, with the reason", async () => {
 
 const run = (id: number, tokens: string[][]): Run => ({
   id,
-  request: { id, prompt: "So", length: 40, temperature: 0, seed: 0, edits: [] },
+  request: { id, prompt: "So", length: 40, temperature: 0, seed: 0, edits: [], control: "" },
   prompt: ["So"],
   arms: tokens.map((each, i) => ({ name: i ? "steered" : "base", tokens: each, nll: 1 })),
   fork: null,

@@ -9,6 +9,7 @@ from typing import Any
 
 import traitlets
 
+from sae_widgets.steering.arms import CONTROLS
 from sae_widgets.steering.code import to_code
 from sae_widgets.steering.edits import Edit, edit_from_json
 from sae_widgets.widgets.panel import Panel, bundle, field, plain
@@ -16,6 +17,9 @@ from sae_widgets.widgets.worker import Check, Executor, Report, default_executor
 
 LONGEST = 2_000
 """Tokens a person can ask for at once: a slip of the finger must not book the kernel for hours."""
+
+SETTINGS = ("prompt", "length", "temperature", "seed", "edits", "control")
+"""What a run depends on."""
 
 OnTokens = Callable[[Sequence[Sequence[str]]], None]
 """Told, while a run goes on, the tokens that each arm has added since it was last told."""
@@ -43,6 +47,7 @@ class Steering(Panel):
     temperature = traitlets.Float(0.0, min=0.0, max=10.0).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=2**53 - 1).tag(sync=True)  # what JavaScript counts exactly
     edits: Any = traitlets.List().tag(sync=True)  # in their JSON form
+    control = traitlets.Enum(("", *CONTROLS), "").tag(sync=True)  # beside the edits; "": none
     live = traitlets.Bool(True).tag(sync=True)
     stop = traitlets.Int(0).tag(sync=True)
 
@@ -63,21 +68,21 @@ class Steering(Panel):
         )
         self._run = run
         self.observe(self._on_request, "request")
-        self.observe(self._on_change, ["prompt", "length", "temperature", "seed", "edits"])
+        self.observe(self._on_change, list(SETTINGS))
         self.observe(self._on_stop, "stop")
         if prompt:
             self.start()
 
     def start(self) -> None:
         """Run with the present prompt, edits and settings."""
-        names = ("prompt", "length", "temperature", "seed", "edits")
-        self._submit({"id": self._next_id(), **{name: getattr(self, name) for name in names}})
+        self._submit({"id": self._next_id(), **{name: getattr(self, name) for name in SETTINGS}})
 
     def to_code(self) -> str:
         """Python that makes the edits and writes both texts again, given the `session`."""
         settings = (
             f"{self.prompt!r}, edits, max_new_tokens={self.length}, "
             f"temperature={self.temperature!r}, seed={self.seed}"
+            + (f", compare=[{self.control!r}]" if self.control else "")
         )
         edits = to_code([edit_from_json(edit) for edit in self.edits])
         return f"{edits}run = session.generate({settings})\n"
@@ -170,6 +175,9 @@ def check_request(request: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"a temperature is 0 (greedy) to 10; got {temperature}")
     if seed < 0:
         raise ValueError(f"a seed is a whole number from 0; got {seed}")
+    control = field(request, "control", str)
+    if control and control not in CONTROLS:
+        raise ValueError(f"a control is one of {', '.join(CONTROLS)}; got {control!r}")
     return {
         "id": field(request, "id", int),
         "prompt": field(request, "prompt", str),
@@ -177,6 +185,7 @@ def check_request(request: Mapping[str, Any]) -> dict[str, Any]:
         "temperature": float(temperature),
         "seed": seed,
         "edits": [check_edit(edit) for edit in field(request, "edits", (list, tuple))],
+        "control": control,
     }
 
 

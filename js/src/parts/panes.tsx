@@ -45,7 +45,10 @@ interface PaneProps {
   old: boolean;
 }
 
+const CONTROL_MEANS = "The same push at the same tokens, in another direction";
+
 function Pane({ prompt, arm, other, steered, tail, writing, old }: PaneProps) {
+  const control = arm.name.split(", ")[1];
   const at = useMemo(() => fork(other.tokens, arm.tokens), [other.tokens, arm.tokens]);
   const stretches = useMemo(
     () => segments(arm.tokens, steered ? moved(other.tokens, arm.tokens) : [], at),
@@ -54,7 +57,9 @@ function Pane({ prompt, arm, other, steered, tail, writing, old }: PaneProps) {
   return (
     <div class="sae-pane">
       <div class="sae-between sae-tiny sae-soft">
-        <span>{steered ? arm.name : "unsteered"}</span>
+        <span title={control ? CONTROL_MEANS : undefined}>
+          {control ? `control: ${control}` : steered ? arm.name : "unsteered"}
+        </span>
         <span
           class="sae-number sae-mono"
           title="Surprise: the mean of −log p of the tokens written, under what wrote them"

@@ -13,6 +13,7 @@ import { TextBox } from "../parts/textbox";
 import { count, number, parseNumber, seconds } from "../text";
 import type {
   Arm,
+  Control,
   Edit,
   Run,
   RunRequest,
@@ -24,7 +25,7 @@ import "./steering.css";
 
 type Model = AnyModel<SteeringTraits>;
 /** What a run depends on, beside its prompt. */
-type Settings = Pick<RunRequest, "length" | "temperature" | "seed" | "edits">;
+type Settings = Pick<RunRequest, "length" | "temperature" | "seed" | "edits" | "control">;
 
 /** While something is dragged, a run is asked for so often at most; in milliseconds. */
 const PACE = 80;
@@ -32,7 +33,15 @@ const PACE = 80;
 const PAUSE = 700;
 const EXAMPLE = "The captain opened the";
 /** The traits that change faster than they are sent. */
-const CHANGED = ["edits", "live", "length", "temperature", "seed"] as const;
+const CHANGED = ["edits", "live", "length", "temperature", "seed", "control"] as const;
+/** What the edits can be compared with, in words. */
+const CONTROLS: Record<Control, string> = {
+  "": "nothing",
+  random: "a random direction",
+  flipped: "the opposite direction",
+  neighbour: "the nearest other feature",
+  placebo: "the nearest feature of a placebo",
+};
 
 function Steering({ model }: { model: Model }) {
   const { alive, heard, recorded, why } = useHost();
@@ -48,6 +57,7 @@ function Steering({ model }: { model: Model }) {
     temperature: pending.get("temperature"),
     seed: pending.get("seed"),
     edits,
+    control: pending.get("control"),
   };
   const saes = useTrait(model, "saes");
   const features = useTrait(model, "features");
@@ -74,6 +84,7 @@ function Steering({ model }: { model: Model }) {
         temperature: pending.get("temperature"),
         seed: pending.get("seed"),
         edits: pending.get("edits"),
+        control: pending.get("control"),
       },
     });
   };
@@ -232,7 +243,7 @@ function Steering({ model }: { model: Model }) {
             type="submit"
             class="sae-primary"
             aria-disabled={!alive || draft === ""}
-            title={why ?? "Write both texts (Enter in the prompt)"}
+            title={why ?? "Write the texts (Enter in the prompt)"}
           >
             Run
           </button>
@@ -267,6 +278,24 @@ function Steering({ model }: { model: Model }) {
             input={picker}
             onAdd={(feature) => change({ edits: [...edits, newEdit(feature, sae(feature.sae))] })}
           />
+          <label
+            class="sae-field"
+            title="A third text beside the two: as strong a push at the same tokens, in another direction"
+          >
+            <span>compare with</span>
+            <select
+              value={settings.control}
+              onChange={(event) => change({ control: event.currentTarget.value as Control })}
+            >
+              {Object.entries(CONTROLS)
+                .filter(([name]) => name !== "placebo" || saes.some((each) => each.placebo))
+                .map(([name, words]) => (
+                  <option key={name} value={name} selected={name === settings.control}>
+                    {words}
+                  </option>
+                ))}
+            </select>
+          </label>
           <label class="sae-field" title="Write again while something is dragged or changed">
             <input
               type="checkbox"
@@ -338,6 +367,7 @@ function differs(request: RunRequest, now: Settings): boolean {
     request.length !== now.length ||
     request.temperature !== now.temperature ||
     request.seed !== now.seed ||
+    (request.control ?? "") !== now.control ||
     !sameEdits(request.edits, now.edits)
   );
 }
@@ -534,7 +564,7 @@ function useShown(
     }
     if (stream.id >= current && stream.id > (done?.id ?? 0)) {
       const arms = stream.arms.map((tokens, i) => ({
-        name: done?.arms[i]?.name ?? (i === 0 ? "base" : "steered"),
+        name: armName(i, request?.control ?? ""),
         tokens,
         nll: null,
       }));
@@ -549,6 +579,11 @@ function useShown(
     last.current = now;
   }
   return now;
+}
+
+/** What the kernel will call an arm that is still being written. */
+function armName(at: number, control: Control): string {
+  return ["base", "steered"][at] ?? `steered, ${control}`;
 }
 
 /** Undo and redo. Changes that follow each other closely, as in a drag, are one step. */
