@@ -140,7 +140,7 @@ class SAE(nn.Module):
 
         def encode(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n"]:
             values: Tensor = activation(before(x))
-            return values
+            return values.to(x)
 
         return encode
 
@@ -149,13 +149,13 @@ class SAE(nn.Module):
     ) -> Callable[[Tensor], Tensor]:
         """A function that gives what these features are before the activation function.
 
-        An activation moves this linearly: along its direction times `W_enc`.
+        It is linear in the activation but for a constant, and comes in the SAE's dtype and device.
         """
         chosen = torch.as_tensor(features, dtype=torch.long, device=self.W_enc.device)
         W_enc, b_enc = self.W_enc[:, chosen], self.b_enc[chosen]
 
         def before(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n"]:
-            return (self._centred(x.to(W_enc)) @ W_enc + b_enc).to(x)
+            return self._centred(x.to(W_enc)) @ W_enc + b_enc
 
         return before
 

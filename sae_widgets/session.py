@@ -27,6 +27,7 @@ from sae_widgets.model import (
 from sae_widgets.sae import SAE
 from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, generate
 from sae_widgets.steering.arms import Control
+from sae_widgets.steering.code import to_hook_code
 from sae_widgets.steering.conditions import Condition, Fires
 from sae_widgets.steering.edits import AnyEdit, Unit
 from sae_widgets.steering.effects import (
@@ -231,7 +232,9 @@ class Session(traitlets.HasTraits):
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
-            until=None if until is None else until.bound(self.chosen, self.sae.hook),
+            until=until.bound(self.chosen, self.sae.hook)
+            if isinstance(until, Condition)
+            else until,
         )
 
     def effects(self, text: str, edits: Iterable[AnyEdit] | None = None) -> Effects:
@@ -305,6 +308,11 @@ class Session(traitlets.HasTraits):
         """
         chosen = self.edits if edits is None else tuple(map(self._bound, edits))
         return export(path, self.model, self.saes, chosen)
+
+    def to_hook_code(self, edits: Iterable[AnyEdit] | None = None) -> str:
+        """Python that does what `edits` do (None: the session's), with TransformerLens alone."""
+        chosen = self.edits if edits is None else tuple(map(self._bound, edits))
+        return to_hook_code(self.model, self.saes, chosen)
 
     def output_scores(
         self, features: Sequence[int], sae: str | None = None, prompt: str = NEUTRAL

@@ -1,5 +1,7 @@
 """Controls: the same tokens, the same distance, another direction."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -71,6 +73,23 @@ def test_random_directions_are_the_seed_s(model, saes):
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[2], found[3])
     assert not torch.allclose(found[0], found[2], atol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["neighbour", "placebo"])
+def test_a_control_of_a_push_away_is_a_push_away_from_the_same_direction(model, saes, kind):
+    arms = [sw.Arm(str(s), (sw.Add(5, s, unit="raw"),), control=kind) for s in (2.0, -2.0)]
+    towards, away = moved(model, saes, *arms)
+    torch.testing.assert_close(towards, -away)
+
+
+def test_what_other_edits_there_are_does_not_change_a_random_direction(model, saes):
+    other = sw.Add(9, 0.0, unit="raw")
+    alone = sw.Arm("alone", (ADD,), control="random")
+    beside = sw.Arm("beside", (replace(other, on=False), other, ADD), control="random")
+    one, two = moved(model, saes, alone, beside)
+    torch.testing.assert_close(one, two)
+    twice = sw.Arm("twice", (ADD, ADD), control="random")
+    torch.testing.assert_close(moved(model, saes, twice)[0], 2 * one)
 
 
 def test_controls_are_named_after_their_arm_and_keep_its_manner():

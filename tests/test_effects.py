@@ -140,6 +140,11 @@ def test_side_effects_are_the_features_that_change_though_nobody_edited_them(any
     # At its own hook an edit moves its axis alone: the feature that is the axis backwards.
     here = side_effects(any_model, both, IDS, edits, n=4)
     assert set(here.feature.tolist()) <= {21}
+    # Another SAE's feature of the same number is nobody's edit.
+    same = [sw.Add(3, 0.5, unit="raw", sae="early"), sw.Add(21, 0.5, unit="raw", sae="later")]
+    seen = side_effects(any_model, both, IDS, same, n=4)
+    assert seen.sae == "early"
+    assert set(seen.feature.tolist()) == {19}
 
 
 def test_the_output_score_is_high_where_the_direction_s_tokens_come_true(model, sae):

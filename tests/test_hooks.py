@@ -149,6 +149,11 @@ def test_targets_that_nothing_could_meet_are_refused(model):
     sae.W_dec[6], sae.W_enc[:, 6] = sae.W_dec[5], sae.W_enc[:, 5]
     with pytest.raises(ValueError, match=r"features \[5, 6\] .* almost the same"):
         change(model, sae, sw.Target(5, 1.0, unit="raw"), sw.Target(6, 2.0, unit="raw"))
+    sae.W_enc[:, 7] = 0  # nothing moves what is not read
+    with pytest.raises(ValueError, match=r"features \[7\] .* hardly move what the encoder reads"):
+        change(model, sae, sw.Target(7, 1.0, unit="raw"))
+    with pytest.raises(ValueError, match="give them the same where, schedule and when"):
+        change(model, sae, sw.Target(5, 1.0), sw.Target(8, 1.0, where="generated"))
 
 
 def test_floor_and_ceiling_move_only_what_lies_beyond_them(model, sae):

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import pytest
+import tiny
 import torch
 
 import sae_widgets as sw
@@ -121,6 +122,38 @@ def test_a_receipt_shows_that_what_was_asked_for_is_found(any_model, sae):
     assert "hooks ran 1 × on the prompt" in text
     assert "Set(5, 2.0, unit='raw') at" in text
     assert "→ 1.7, 1.7 asked for" in text
+
+
+def test_each_edit_of_a_receipt_is_measured_where_it_acted_itself(model, sae):
+    edits = (sw.Add(9, 1.0, unit="raw", where="prompt"), sw.Target(7, 1.0, where="generated"))
+    run = generate(model, sae, PROMPT, [sw.Arm("both", edits)], max_new_tokens=5)
+    add, target = receipt(model, sae, run).entries
+    assert add.tokens == 3
+    assert target.tokens == sum(token != 0 for token in run.tokens[0][:-1])
+    assert target.found == pytest.approx(1.7, abs=1e-3)
+
+
+def test_a_receipt_of_another_model_s_run_is_refused(model, sae):
+    run = generate(model, sae, PROMPT, [sw.Arm("base")], max_new_tokens=2)
+    other = tiny.make_sae(name="signed")
+    other.W_dec[0, 0] = 0.5
+    with pytest.raises(ValueError, match="made with 'signed' of other weights"):
+        receipt(model, other, run)
+
+
+def test_a_sweep_whose_edits_cost_more_than_the_budget_at_any_factor_keeps_its_points(model, sae):
+    found = sweep(model, sae, PROMPT, [sw.Replace(5, 1.0)], [1.0], max_new_tokens=3, budget=1e-6)
+    assert found.safe == 0.0
+    assert found.steered[0].kl > 0
+
+
+def test_an_edit_that_is_off_is_not_what_a_sweep_is_about(model, sae):
+    off = sw.Add(9, 1.0, on=False)
+    one = sweep(model, sae, PROMPT, [off, sw.Add(5, 1.0)], [1.0], max_new_tokens=3)
+    two = sweep(model, sae, PROMPT, [sw.Add(5, 1.0)], [1.0], max_new_tokens=3)
+    assert one.steered == two.steered
+    with pytest.raises(ValueError, match="one edit that is on"):
+        sweep(model, sae, PROMPT, [off], [1.0])
 
 
 def test_a_receipt_says_when_an_edit_found_nothing_to_act_on(model, sae):

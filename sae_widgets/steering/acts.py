@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sae_widgets.sae import SAE
+from sae_widgets.sae import SAE, JumpReLU
 
 
 @dataclass(frozen=True)
@@ -146,26 +146,46 @@ def aims(acts: Sequence[tuple[int, Aim]], sae: SAE, rows: int, device: torch.dev
     for row in {row for row, _ in acts}:
         columns = [column for column, (of, _) in enumerate(acts) if of == row]
         features = [acts[column][1].feature for column in columns]
-        directions = torch.stack([acts[column][1].direction for column in columns])
         for column in columns:
             target[row, 0, column] = acts[column][1].target
-        gram = (sae.W_dec[features] @ sae.W_enc[:, features]).detach().double()
-        if torch.linalg.cond(gram) > 1e4:
-            raise ValueError(
-                f"the features {features} of SAE {sae.name!r} cannot be given values of their own: "
-                "some of their directions are almost the same. Give a target to fewer of them"
-            )
-        solved[row, columns] = torch.linalg.solve(gram, directions.double()).to(solved)
-    before = sae.before_activation([aim.feature for _, aim in acts])
+        found = _solve(sae, features, torch.stack([acts[c][1].direction for c in columns]))
+        solved[row, columns] = found.to(solved)
+    features = [aim.feature for _, aim in acts]
+    before = sae.before_activation(features)
+    silent = torch.zeros(len(acts), device=device)
+    if isinstance(sae.activation, JumpReLU):
+        silent = sae.activation.threshold[features].to(silent)
 
     def part(x: Tensor) -> Tensor:
-        value = before(x)
+        value = before(x).to(x)
         # What is to be silent and is silent is left alone.
-        wanted = torch.where(target > 0, target, value.clamp(max=0))
+        still = torch.where(value > silent, value.clamp(max=0), value)
+        wanted = torch.where(target > 0, target, still)
         moved: Tensor = (wanted - value) @ solved
         return moved
 
     return part
+
+
+FARTHEST = 100.0
+"""How much longer than the directions a push may be that raises a value by one."""
+
+
+def _solve(sae: SAE, features: list[int], directions: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """What raises each feature's value by one and leaves those of the others."""
+    decoder, encoder = sae.W_dec[features].detach(), sae.W_enc[:, features].detach()
+    gram = decoder.cpu().double() @ encoder.cpu().double()
+    directions = directions.detach().cpu().double()
+    solved: Tensor
+    solved, failed = torch.linalg.solve_ex(gram, directions)
+    longest = solved.norm(dim=-1).max() / directions.norm(dim=-1).max()
+    if failed or not longest <= FARTHEST:
+        raise ValueError(
+            f"the features {features} of SAE {sae.name!r} cannot be given these values together: "
+            "some of their directions are almost the same, or hardly move what the encoder reads. "
+            "Give a target to fewer of them, or use Set"
+        )
+    return solved
 
 
 def turns(acts: Sequence[tuple[int, Turn]], rows: int, device: torch.device) -> Part:

@@ -61,9 +61,15 @@ def to_hook_code(model: Model, sae: SAEs, edits: Sequence[AnyEdit]) -> str:
         "    hooks = []",
     ]
     for number, (hook, acts) in enumerate(hooks.items()):
-        lines += ["", f"    def edit_{number}(h, hook):", "        delta = torch.zeros_like(h)"]
-        lines += [f"        delta += {act}" for act in acts]
-        lines += ["        return h + delta * ordinary", ""]
+        lines += [
+            "",
+            f"    def edit_{number}(activation, hook):",
+            "        h = activation.flatten(2)",
+            "        delta = torch.zeros_like(h)",
+            *(f"        delta += {act}" for act in acts),
+            "        return (h + delta * ordinary).reshape(activation.shape)",
+            "",
+        ]
         lines += [f"    hooks.append(({hook!r}, edit_{number}))"]
     lines += ["", "    with model.hooks(fwd_hooks=hooks):", "        return model(tokens)", ""]
     return "\n".join(lines)

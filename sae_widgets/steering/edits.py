@@ -181,9 +181,9 @@ class Target(Measured):
     """Make the value `strength` as the SAE finds it again in the edited activation.
 
     `Set` moves the activation by the difference along the feature's own direction, and where
-    directions overlap, values change that nobody asked to change. The Targets of an arm that act at
-    the same tokens on one SAE are solved for together, so that each is met. (Under TopK a feature
-    may be found silent all the same, if others are stronger.)
+    directions overlap, values change that nobody asked to change. The Targets of one SAE are solved
+    for together, so that each is met; they act at the same tokens. (Under TopK a feature may be
+    found silent all the same, if others are stronger.)
     """
 
     op: ClassVar[str] = "target"

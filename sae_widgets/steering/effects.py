@@ -33,7 +33,7 @@ from sae_widgets.steering.edits import (
     Set,
     Target,
 )
-from sae_widgets.steering.generation import Run
+from sae_widgets.steering.generation import Run, check_run
 from sae_widgets.steering.hooks import Passes, compile_arms
 from sae_widgets.steering.terms import SAEs, by_name
 from sae_widgets.tokens import special_mask
@@ -169,6 +169,18 @@ def scaled(edit: AnyEdit, factor: float) -> AnyEdit:
     raise ValueError(f"{edit!r} has no strength to scale")
 
 
+class OverBudget(ValueError):
+    """No factor keeps edits within a budget."""
+
+
+def check_budget(kl: float, most: float) -> None:
+    """Raise if these are no budget in nats a token and no largest factor."""
+    if not (math.isfinite(kl) and kl > 0):
+        raise ValueError(f"a budget is a number of nats above 0; got {kl}")
+    if not (math.isfinite(most) and most > 0):
+        raise ValueError(f"the largest factor to try is above 0; got {most}")
+
+
 def within_budget(
     model: Model,
     sae: SAEs,
@@ -185,10 +197,7 @@ def within_budget(
     KL rose with the factor; strengths in nats a token can be
     compared between features, layers and operators (Paulo et al. 2024, on interventions).
     """
-    if not (math.isfinite(kl) and kl > 0):
-        raise ValueError(f"a budget is a number of nats above 0; got {kl}")
-    if not (math.isfinite(most) and most > 0):
-        raise ValueError(f"the largest factor to try is above 0; got {most}")
+    check_budget(kl, most)
 
     def fits(factor: float) -> bool:
         arm = Arm("scaled", tuple(scaled(edit, factor) for edit in edits))
@@ -198,9 +207,10 @@ def within_budget(
     if fits(most):
         return most
     if not fits(0.0):
-        raise ValueError(
-            f"even at factor 0 these edits cost more than {kl} nats a token: a Set, Floor, Ceiling "
-            "or Replace of 0 still acts. Measure them with `effects`, or give a larger budget"
+        raise OverBudget(
+            f"even at factor 0 these edits cost more than {kl} nats a token: a Set, Target, Floor, "
+            "Ceiling or Replace of 0 still acts. Measure them with `effects`, or give a larger "
+            "budget"
         )
     low, high = 0.0, most
     for _ in range(ROUNDS):
@@ -215,6 +225,7 @@ def likelihoods(model: Model, sae: SAEs, run: Run) -> Float[Tensor, "text arm"]:
     On the diagonal stands how likely an arm finds its own text; beside it, how likely the others
     do. NaN where an arm wrote nothing.
     """
+    check_run(model, sae, run)
     found = torch.full((len(run.arms), len(run.arms)), torch.nan)
     for row, written in enumerate(run.tokens):
         if written:
@@ -274,12 +285,16 @@ def side_effects(
     with torch.no_grad():
         values = looking.encode(seen[:, ordinary].to(looking.W_enc)).float().cpu().mean(1)
     change = (values[1] - values[0]).abs()
-    own = {edit.feature for edit in edits if edit.feature is not None}
-    if any(edit.sae in (None, looking.name) for edit in edits):
-        change[sorted(own)] = 0
+    first = next(iter(saes), None)
+    for edit in edits:
+        if edit.on and edit.feature is not None and (edit.sae or first) == looking.name:
+            change[edit.feature] = 0
     most = change.topk(min(n, int((change > 0).sum()))).indices
     return SideEffects(looking.name, most, values[0, most], values[1, most])
 
+
+AT_ONCE = 16
+"""How many features are tried in one batch: each takes the logits of a whole text."""
 
 NEUTRAL = "From my experience,"
 """What Arad et al. 2025 let a model continue to see what a feature does to it."""
@@ -294,12 +309,17 @@ def output_score(
     value there. Of the twenty tokens that its direction promotes, the score is (1 - least rank /
     vocabulary) times the largest probability. Features with a high one steer well.
     """
-    values = sae.encode(read(model, sae, ids, [BASE], hooks=[sae.hook]).after[sae.hook][0, -1:])
-    push = 10 * float(values.max())
-    arms = [Arm(str(f), (Add(f, push, unit="raw", where="last"),)) for f in features]
-    logprob = predictions(model, sae, ids, arms)[:, -1]
-    promoted = logits(model, sae.W_dec[list(features)].detach(), sae.hook)
-    promoted = promoted[:, : logprob.shape[-1]].topk(20).indices.cpu()
-    best = logprob.gather(-1, promoted).amax(-1)
-    rank = (logprob > best[:, None]).sum(-1)
-    return (1 - rank / logprob.shape[-1]) * best.exp()
+    last = read(model, sae, ids, [BASE], hooks=[sae.hook]).after[sae.hook][0, -1:]
+    with torch.no_grad():
+        push = 10 * float(sae.encode(last.to(sae.W_enc)).max())
+    found = []
+    for start in range(0, len(features), AT_ONCE):
+        some = list(features[start : start + AT_ONCE])
+        arms = [Arm(str(f), (Add(f, push, unit="raw", where="last"),)) for f in some]
+        logprob = predictions(model, sae, ids, arms)[:, -1]
+        promoted = logits(model, sae.W_dec[some].detach(), sae.hook)
+        promoted = promoted[:, : logprob.shape[-1]].topk(20).indices.cpu()
+        best = logprob.gather(-1, promoted).amax(-1)
+        rank = (logprob > best[:, None]).sum(-1)
+        found.append((1 - rank / logprob.shape[-1]) * best.exp())
+    return torch.cat(found) if found else torch.zeros(0)

@@ -103,7 +103,9 @@ def _gguf(path: Path, model: Model, saes: Mapping[str, SAE], edits: Sequence[Any
     try:
         from gguf import GGUFWriter
     except ImportError as error:
-        raise ImportError("a control vector is written by gguf: pip install gguf") from error
+        raise ImportError(
+            "a control vector is written by gguf: pip install 'sae-widgets[export]'"
+        ) from error
     writer = GGUFWriter(path, "controlvector")
     writer.add_string("controlvector.model_hint", family(model))
     writer.add_uint32("controlvector.layer_count", len(found))

@@ -324,7 +324,21 @@ def _check(
         )
 
 
+def check_run(model: Model, sae: SAEs, run: Run) -> None:
+    """Raise if a run was not made by this model and these SAEs."""
+    now = [identity(model), *map(_identity_of_sae, by_name(sae).values())]
+    known = {one["weights"] for one in now}
+    for one in (run.model, *run.saes):
+        if one["weights"] not in known:
+            raise ValueError(
+                f"this run was made with {one['name']!r} of other weights ({one['weights']}), so "
+                "nothing can be said of it here; load what it was made with"
+            )
+
+
 def _check_until(until: Condition | None) -> None:
+    if until is not None and not isinstance(until, Condition):
+        raise TypeError(f"until is a condition, such as Fires(7); got {until!r}")
     if until is not None and any(sense.over == "prompt" for sense in until.senses()):
         raise ValueError(
             f"a run can be ended by what it writes, but {until!r} asks about the prompt; leave "

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from sae_widgets.model import Model
 from sae_widgets.steering.edits import AnyEdit, Ceiling, Floor, Set, Target
 from sae_widgets.steering.effects import read
-from sae_widgets.steering.generation import Run
+from sae_widgets.steering.generation import Run, check_run
 from sae_widgets.steering.terms import SAEs, asked, by_name, gauge
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of the value that an edit is about, over the tokens at which the arm acted."""
+    """What became of the value that an edit is about, over the tokens at which it acted."""
 
     arm: str
     edit: AnyEdit
@@ -41,8 +41,7 @@ class Receipt:
         lines = [
             f"{run.model['name']} ({run.model['dtype']}, weights {run.model['weights']}), "
             f"seed {run.seed}, temperature {run.temperature:g}",
-            f"hooks ran {run.prefill} × on the prompt and {run.steps} × while writing; "
-            "what the SAE does not explain was kept",
+            f"hooks ran {run.prefill} × on the prompt and {run.steps} × while writing",
         ]
         for entry in self.entries:
             wanted = "" if entry.asked is None else f", {entry.asked:.3g} asked for"
@@ -56,31 +55,34 @@ class Receipt:
 def receipt(model: Model, sae: SAEs, run: Run) -> Receipt:
     """Read what each arm of a run wrote once more, under its edits, and measure their values.
 
-    What is counted are the tokens at which the run itself recorded a change. An arm that is a
-    control measures the same values, which it should leave almost alone.
+    Each edit is measured at the tokens where the activations differ from those without it. An arm
+    that is a control measures the same values, which it should leave almost alone.
     """
+    check_run(model, sae, run)
     saes = by_name(sae)
     entries = []
     for row, arm in enumerate(run.arms):
         edits = [edit for edit in arm.edits if edit.on]
-        gauges = [gauge(edit, saes) for edit in edits]
         ids = [*run.ids, *run.tokens[row][:-1]]
+        gauges = [gauge(edit, saes) for edit in edits]
+        without = [replace(arm, edits=tuple(e for e in edits if e is not edit)) for edit in edits]
         hooks = {each.hook for each in gauges}
-        seen = read(model, saes, ids, [arm], prompt=len(run.ids), hooks=hooks) if edits else None
-        acted = torch.tensor(run.moved[row]) > 0
-        for edit, each in zip(edits, gauges, strict=True):
-            assert seen is not None
-            before = each.read(seen.before[each.hook][0, acted])
-            found = each.read(seen.after[each.hook][0, acted])
+        seen = read(model, saes, ids, [arm, *without], prompt=len(run.ids), hooks=hooks)
+        for place, (edit, each) in enumerate(zip(edits, gauges, strict=True), start=1):
+            before, after = seen.before[each.hook], seen.after[each.hook]
+            moved = (after[0] - after[place]).norm(dim=-1)
+            acted = moved > 1e-5 * before[0].norm(dim=-1)  # more than rounding
             wants = isinstance(edit, Set | Target | Floor | Ceiling)
+            with torch.no_grad():
+                old, new = each.read(before[0, acted]), each.read(after[0, acted])
             entries.append(
                 Entry(
                     arm=arm.name,
                     edit=edit,
                     tokens=int(acted.sum()),
                     asked=asked(edit, saes) if wants else None,
-                    before=float(before.mean()),
-                    found=float(found.mean()),
+                    before=float(old.mean()),
+                    found=float(new.mean()),
                 )
             )
     return Receipt(run, tuple(entries))

@@ -12,9 +12,18 @@ import torch
 from sae_widgets.model import Model
 from sae_widgets.steering.arms import Arm, Control
 from sae_widgets.steering.edits import AnyEdit
-from sae_widgets.steering.effects import BASE, divergence, read, scaled, within_budget
+from sae_widgets.steering.effects import (
+    BASE,
+    OverBudget,
+    check_budget,
+    divergence,
+    read,
+    scaled,
+    within_budget,
+)
 from sae_widgets.steering.generation import Run, generate
 from sae_widgets.steering.terms import Gauge, SAEs, by_name, gauge
+from sae_widgets.tokens import special_mask
 
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
@@ -46,7 +55,8 @@ class Sweep:
     base: Point
     """The model as it is."""
     safe: float
-    """The largest factor, of those up to the last, whose KL on the unsteered text is in budget."""
+    """The largest factor, up to the largest tried, whose KL on the unsteered text is in budget; 0
+    if there is none."""
     budget: float
     run: Run
 
@@ -82,8 +92,10 @@ def sweep(
     the text has to evoke the feature by itself. control: the same edits along other directions.
     budget: of the KL, in nats a token, within which `safe` is looked for.
     """
+    edits = [edit for edit in edits if edit.on]
     if not factors or not edits:
-        raise ValueError("a sweep needs at least one factor and one edit")
+        raise ValueError("a sweep needs at least one factor and one edit that is on")
+    check_budget(budget, max(factors))
     arms = [BASE]
     for kind in (None, control) if control else (None,):
         for factor in factors:
@@ -109,7 +121,11 @@ def sweep(
         points[place] = replace(points[place], factor=factor)
     base_text = [*run.ids, *run.tokens[0]]
     most = max(factors)
-    safe = within_budget(model, sae, base_text, edits, kl=budget, most=most, prompt=len(run.ids))
+    try:
+        start = len(run.ids)
+        safe = within_budget(model, sae, base_text, edits, kl=budget, most=most, prompt=start)
+    except OverBudget:
+        safe = 0.0
     between = 1 + len(factors)
     return Sweep(tuple(points[1:between]), tuple(points[between:]), points[0], safe, budget, run)
 
@@ -133,7 +149,10 @@ def _point(
     if concept is not None:
         shown = float(concept(run.texts[row]))
     elif mark is not None:
-        shown = float(mark.read(seen.before[mark.hook][0, start:]).mean()) / mark.peak
+        said = ~torch.tensor(special_mask(model.tokenizer, written), dtype=torch.bool)
+        with torch.no_grad():
+            values = mark.read(seen.before[mark.hook][0, start:][said])
+        shown = float(values.mean()) / mark.peak
     chosen = base.gather(-1, torch.tensor(written, dtype=torch.long)[:, None])
     pairs = list(itertools.pairwise(written))
     return Point(

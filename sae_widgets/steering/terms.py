@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,13 +66,12 @@ class Term:
 def terms(arm: Arm, saes: Mapping[str, SAE]) -> list[Term]:
     """What an arm's edits come down to; those that are off are left out."""
     check_conflicts(arm.edits, saes)
-    random = torch.Generator().manual_seed(arm.seed)
     found = []
     for edit in arm.edits:
         if edit.on:
             term = _term(edit, saes)
             if arm.control is not None:
-                other = _instead(arm, term, edit, saes, random)
+                other = _instead(arm, term, edit, saes)
                 term = replace(term, act=diverted(term.act, other))
             found.append(term)
     return found
@@ -88,27 +88,29 @@ def _term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
     return Term(hook, edit.where, edit.schedule, edit.when, act)
 
 
-def _instead(
-    arm: Arm, term: Term, edit: AnyEdit, saes: Mapping[str, SAE], random: torch.Generator
-) -> Tensor:
+def _instead(arm: Arm, term: Term, edit: AnyEdit, saes: Mapping[str, SAE]) -> Tensor:
     """The direction that a control moves along, as long as the edit's own."""
     direction = term.act.direction.float()
     if arm.control == "flipped":
         return -direction
     if arm.control == "random":
+        # One direction for each feature or vector, whatever other edits there are.
+        key = repr((arm.seed, _scope(edit, saes), edit.target)).encode()
+        seed = int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+        random = torch.Generator().manual_seed(seed)
         other = torch.randn(len(direction), generator=random).to(direction)
     else:
-        other = _most_alike(arm, direction, term.hook, edit, saes)
+        other = _most_alike(arm, term, edit, saes).to(direction)
     found: Tensor = F.normalize(other, dim=0) * direction.norm()
     return found
 
 
-def _most_alike(
-    arm: Arm, direction: Tensor, hook: str, edit: AnyEdit, saes: Mapping[str, SAE]
-) -> Tensor:
+def _most_alike(arm: Arm, term: Term, edit: AnyEdit, saes: Mapping[str, SAE]) -> Tensor:
     """Of the SAE to compare with, the direction nearest to the edit's, but not that itself."""
+    hook = term.hook
     here = [sae for sae in saes.values() if sae.hook == hook]
     own = None if edit.feature is None else _sae_of(edit, saes)
+    true = torch.tensor(edit.vector) if own is None else own.W_dec[edit.feature].detach().float()
     if arm.control == "neighbour":
         among = own or next(iter(here), None)
     else:
@@ -118,10 +120,13 @@ def _most_alike(
             f"arm {arm.name!r} is a control of the kind {arm.control!r}, but there is no "
             f"{'placebo ' if arm.control == 'placebo' else ''}SAE at {hook!r} to take one from"
         )
-    alike = F.cosine_similarity(among.W_dec.detach().float(), direction.to(among.W_dec), dim=-1)
+    directions = among.W_dec.detach().float()
+    alike = F.cosine_similarity(directions, true.to(directions), dim=-1)
     if among is own and edit.feature is not None:
         alike[edit.feature] = -torch.inf
-    return among.W_dec[int(alike.argmax())].detach().float().to(direction)
+    # An edit with a negative strength pushes away from its direction, and so does its control.
+    away = float(term.act.direction.float().cpu() @ true.cpu()) < 0
+    return directions[int(alike.argmax())] * (-1 if away else 1)
 
 
 @dataclass(frozen=True)
@@ -273,6 +278,13 @@ def check_conflicts(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> None:
     for one, two in combinations([edit for edit in edits if edit.on], 2):
         if _apart(one, two):
             continue
+        if isinstance(one, Target) and isinstance(two, Target):
+            keys = [(edit.where, edit.schedule, edit.when) for edit in (one, two)]
+            if _scope(one, saes) == _scope(two, saes) and keys[0] != keys[1]:
+                raise ValueError(
+                    f"{one!r} and {two!r} are to be solved for together, but act at different "
+                    "tokens: give them the same where, schedule and when"
+                )
         if isinstance(one, Replace) and isinstance(two, Replace):
             against = _place(one, saes) == _place(two, saes)
         else:

@@ -63,6 +63,9 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
     ? `a direction of ${edit.vector.length} numbers`
     : feature?.label || "no name yet";
   const number = edit.vector ? "" : String(edit.feature ?? "");
+  /** A feature's value is never below 0, and so is no target. */
+  const take = (next: number) =>
+    onChange({ ...edit, strength: edit.op === "target" ? Math.max(0, next) : next });
   const offered = edit.vector ? OF_VECTORS : Object.entries(OPERATIONS);
   const kind = counts(edit.op);
   const still = kind === "nothing";
@@ -127,7 +130,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
         label={`strength of feature ${number} ${name}`}
         unit={words}
         disabled={recorded ? why : null}
-        onInput={(next) => onChange({ ...edit, strength: next })}
+        onInput={take}
         onReset={() => onChange({ ...edit, strength: rest })}
         onRemove={onRemove}
       />
@@ -143,7 +146,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
               text={strength(value)}
               wanted="a number"
               read={parseNumber}
-              onTake={(typed) => typed !== value && onChange({ ...edit, strength: typed })}
+              onTake={(typed) => typed !== value && take(typed)}
               onFocus={(event) => event.currentTarget.select()}
             />
             {kind === "number" ? (

@@ -165,7 +165,10 @@ function Steering({ model }: { model: Model }) {
   };
 
   const streamed = request.id === stream.id && request.edits ? (request as RunRequest) : null;
-  const shown = useShown(written, stream, working, current, streamed, prompt);
+  const shown = useShown(written, stream, working, current, streamed, {
+    prompt,
+    control: settings.control,
+  });
   const sae = (name: string | null | undefined) =>
     saes.find((each) => each.name === name) ?? saes[0];
   const find = (edit: Edit): SteeringFeature | undefined =>
@@ -548,12 +551,12 @@ function useShown(
   current: number,
   /** The request of the stream; null where Python started it. */
   request: RunRequest | null,
-  present: string,
+  present: Pick<RunRequest, "prompt" | "control">,
 ): Shown | null {
   const last = useRef<Shown | null>(null);
   const before = useRef<Shown | null>(null);
   const done = written.arms ? (written as Run) : null;
-  const prompt = request?.prompt ?? present;
+  const { prompt, control } = request ?? present;
   const now = useMemo((): Shown | null => {
     if (done && done.id >= stream.id && (done.id >= current || !working)) {
       const { request, arms } = done;
@@ -564,7 +567,7 @@ function useShown(
     }
     if (stream.id >= current && stream.id > (done?.id ?? 0)) {
       const arms = stream.arms.map((tokens, i) => ({
-        name: armName(i, request?.control ?? ""),
+        name: armName(i, control),
         tokens,
         nll: null,
       }));
@@ -573,7 +576,7 @@ function useShown(
       return { prompt, request, arms, before: stood, old: false };
     }
     return last.current && { ...last.current, before: [], old: working };
-  }, [done, stream, working, current, request, prompt]);
+  }, [done, stream, working, current, request, prompt, control]);
   if (now) {
     if (now.before.length === 0 && (done?.id ?? 0) >= stream.id) before.current = now;
     last.current = now;
