@@ -239,7 +239,7 @@ def quality_source() -> str:
 
 def trial_source() -> str:
     """What the trials of steering depend on beside model, SAE and chosen features."""
-    steering = (f"steering/{name}.py" for name in ("edits", "hooks", "generation"))
+    steering = (f"steering/{name}.py" for name in ("acts", "terms", "hooks", "generation"))
     return source("demo/train.py", "demo/trials.py", "demo/parse.py", "model.py", *steering)
 
 
