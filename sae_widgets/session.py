@@ -492,7 +492,12 @@ class Session(traitlets.HasTraits):
         return {
             "prompt": [piece.text for piece in pieces(self.model.tokenizer, run.ids)],
             "arms": [
-                {"name": arm.name, "tokens": texts(tokens), "nll": _rounded(run.nll(row))}
+                {
+                    "name": arm.name,
+                    "control": arm.control or "",
+                    "tokens": texts(tokens),
+                    "nll": _rounded(run.nll(row)),
+                }
                 for row, (arm, tokens) in enumerate(zip(run.arms, run.tokens, strict=True))
             ],
             "fork": run.fork,

@@ -166,6 +166,7 @@ def test_a_control_is_a_third_text_and_the_proof_is_still_the_edits_own(session)
     edits = [sw.Add(5, 2.0, where="generated")]
     alone, beside = run(session, edits=edits), run(session, edits=edits, control="random")
     assert [arm["name"] for arm in beside["arms"]] == ["base", "steered", "steered, random"]
+    assert [arm["control"] for arm in beside["arms"]] == ["", "", "random"]
     assert beside["arms"][:2] == alone["arms"]
     assert (beside["ratio"], beside["positions"]) == (alone["ratio"], alone["positions"])
 

@@ -87,6 +87,7 @@ def test_a_sweep_prints_as_a_table(model, sae):
     assert len(lines) == 5
     assert lines[0].split() == ["×", "concept", "control", "KL", "surprise", "distinct"]
     assert lines[-1].startswith("within 1 nats a token up to × ")
+    assert lines[-1].endswith("the largest tried") == (found.safe == 2.0)
 
 
 @pytest.mark.parametrize(

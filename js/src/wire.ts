@@ -167,6 +167,8 @@ export type Control = "" | "random" | "flipped" | "neighbour" | "placebo";
 
 export interface Arm {
   name: string;
+  /** What stands in for the edits' own directions; "" or absent where nothing does. */
+  control?: Control;
   tokens: string[];
   nll: number | null;
 }

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from types import NoneType
 
 import torch
 
 from sae_widgets.model import Model
 from sae_widgets.steering.acts import Act, Move, Push
 from sae_widgets.steering.arms import Arm
-from sae_widgets.steering.conditions import Fires, Near
-from sae_widgets.steering.edits import AnyEdit, Span
-from sae_widgets.steering.schedules import SCHEDULES
+from sae_widgets.steering.conditions import Sense
+from sae_widgets.steering.edits import AnyEdit
 from sae_widgets.steering.terms import SAEs, by_name, terms
 from sae_widgets.tokens import special_ids
 
 
 def to_code(edits: Sequence[AnyEdit]) -> str:
     """Python that makes these edits, `edits = [...]`, with the imports it needs. Nothing is cut."""
-    made = [edit.to_code() for edit in edits]
-    kinds = {
-        kind.__name__
-        for kind in (*map(type, edits), Span, Fires, Near, *SCHEDULES)
-        if any(re.search(rf"\b{kind.__name__}\(", line) for line in made)
-    }
-    imports = f"from sae_widgets import {', '.join(sorted(kinds))}\n\n" if kinds else ""
-    return imports + "\n".join(["edits = [", *(f"    {line}," for line in made), "]", ""])
+    parts = [part for edit in edits for part in (edit, edit.where, edit.schedule, *_senses(edit))]
+    names = {type(part).__name__ for part in parts if not isinstance(part, str | NoneType)}
+    imports = f"from sae_widgets import {', '.join(sorted(names))}\n\n" if names else ""
+    lines = [f"    {edit.to_code()}," for edit in edits]
+    return imports + "\n".join(["edits = [", *lines, "]", ""])
+
+
+def _senses(edit: AnyEdit) -> Iterable[Sense]:
+    return () if edit.when is None else edit.when.senses()
 
 
 def to_hook_code(model: Model, sae: SAEs, edits: Sequence[AnyEdit]) -> str:

@@ -66,7 +66,9 @@ class Sweep:
         lines = [head, _line(self.base, None)]
         beside = self.control or (None,) * len(self.steered)
         lines += [_line(*pair) for pair in zip(self.steered, beside, strict=True)]
-        lines.append(f"within {self.budget:g} nats a token up to × {self.safe:.2f}")
+        tried = max(point.factor for point in self.steered)
+        end = ", the largest tried" if self.safe == tried else ""
+        lines.append(f"within {self.budget:g} nats a token up to × {self.safe:.2f}{end}")
         return "\n".join(lines)
 
 
@@ -83,7 +85,6 @@ def sweep(
     control: Control | None = "random",
     budget: float = 1.0,
     concept: Callable[[str], float] | None = None,
-    check: Callable[[], None] = lambda: None,
 ) -> Sweep:
     """Let the model continue `ids` under `edits` at every factor times their strength, at once.
 
@@ -111,23 +112,18 @@ def sweep(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
-        check=check,
     )
     mark = gauge(edits[0], by_name(sae)) if concept is None else None
-    points = [_point(model, sae, run, row, mark, concept) for row in range(len(arms))]
-    usual = points[0].surprise
-    points = [replace(point, surprise=point.surprise - usual) for point in points]
-    for place, factor in enumerate([*factors, *factors][: len(points) - 1], start=1):
-        points[place] = replace(points[place], factor=factor)
-    base_text = [*run.ids, *run.tokens[0]]
-    most = max(factors)
+    times = [0.0, *factors, *factors][: len(arms)]
+    found = [_point(model, sae, run, row, x, mark, concept) for row, x in enumerate(times)]
+    base, *points = (replace(p, surprise=p.surprise - found[0].surprise) for p in found)
+    text, start, most = [*run.ids, *run.tokens[0]], len(run.ids), max(factors)
     try:
-        start = len(run.ids)
-        safe = within_budget(model, sae, base_text, edits, kl=budget, most=most, prompt=start)
+        safe = within_budget(model, sae, text, edits, kl=budget, most=most, prompt=start)
     except OverBudget:
         safe = 0.0
-    between = 1 + len(factors)
-    return Sweep(tuple(points[1:between]), tuple(points[between:]), points[0], safe, budget, run)
+    steered, beside = points[: len(factors)], points[len(factors) :]
+    return Sweep(tuple(steered), tuple(beside), base, safe, budget, run)
 
 
 def _point(
@@ -135,6 +131,7 @@ def _point(
     sae: SAEs,
     run: Run,
     row: int,
+    factor: float,
     mark: Gauge | None,
     concept: Callable[[str], float] | None,
 ) -> Point:
@@ -156,7 +153,7 @@ def _point(
     chosen = base.gather(-1, torch.tensor(written, dtype=torch.long)[:, None])
     pairs = list(itertools.pairwise(written))
     return Point(
-        factor=0.0,
+        factor=factor,
         text=run.texts[row],
         concept=shown,
         kl=float(divergence(base, steered).mean()),

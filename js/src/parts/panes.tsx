@@ -21,7 +21,7 @@ export function Panes({ prompt, arms, before, writing, old }: Props) {
     <div class={`sae-panes ${old ? "sae-old" : ""}`} aria-busy={writing}>
       {arms.map((arm, i) => (
         <Pane
-          key={arm.name}
+          key={i}
           prompt={prompt}
           arm={arm}
           other={(i > 0 ? base : steered) ?? arm}
@@ -48,7 +48,6 @@ interface PaneProps {
 const CONTROL_MEANS = "The same push at the same tokens, in another direction";
 
 function Pane({ prompt, arm, other, steered, tail, writing, old }: PaneProps) {
-  const control = arm.name.split(", ")[1];
   const at = useMemo(() => fork(other.tokens, arm.tokens), [other.tokens, arm.tokens]);
   const stretches = useMemo(
     () => segments(arm.tokens, steered ? moved(other.tokens, arm.tokens) : [], at),
@@ -57,8 +56,8 @@ function Pane({ prompt, arm, other, steered, tail, writing, old }: PaneProps) {
   return (
     <div class="sae-pane">
       <div class="sae-between sae-tiny sae-soft">
-        <span title={control ? CONTROL_MEANS : undefined}>
-          {control ? `control: ${control}` : steered ? arm.name : "unsteered"}
+        <span title={arm.control ? CONTROL_MEANS : undefined}>
+          {arm.control ? `control: ${arm.control}` : steered ? arm.name : "unsteered"}
         </span>
         <span
           class="sae-number sae-mono"

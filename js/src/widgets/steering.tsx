@@ -34,6 +34,8 @@ const PAUSE = 700;
 const EXAMPLE = "The captain opened the";
 /** The traits that change faster than they are sent. */
 const CHANGED = ["edits", "live", "length", "temperature", "seed", "control"] as const;
+/** The first arms of a run; what is streamed does not name them. */
+const STREAMED = [{ name: "base" }, { name: "steered" }];
 /** What the edits can be compared with, in words. */
 const CONTROLS: Record<Control, string> = {
   "": "nothing",
@@ -567,7 +569,7 @@ function useShown(
     }
     if (stream.id >= current && stream.id > (done?.id ?? 0)) {
       const arms = stream.arms.map((tokens, i) => ({
-        name: armName(i, control),
+        ...(STREAMED[i] ?? { name: "control", control }),
         tokens,
         nll: null,
       }));
@@ -582,11 +584,6 @@ function useShown(
     last.current = now;
   }
   return now;
-}
-
-/** What the kernel will call an arm that is still being written. */
-function armName(at: number, control: Control): string {
-  return ["base", "steered"][at] ?? `steered, ${control}`;
 }
 
 /** Undo and redo. Changes that follow each other closely, as in a drag, are one step. */
