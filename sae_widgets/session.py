@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import traitlets
@@ -64,14 +64,19 @@ SAMPLE = (
 
 @dataclass(frozen=True)
 class Label:
-    """What a person calls a feature, and the strength (× peak) that steers well with it."""
+    """What a person calls a feature, and how best to steer with it where that is known.
+
+    `push`: an `Add` of that feature.
+    """
 
     label: str
-    strength: float | None = None
+    push: Add | None = None
 
 
 Labels = Mapping[str, Mapping[Any, Any]]
-"""By the name of the SAE and the number of the feature: a text, or a record with a `label`."""
+"""By the name of the SAE and the number of the feature: a text, or a record with a `label`. A
+record may say how best to steer with it: a `strength` (× peak), and `where` and `schedule` as in
+`Edit.to_json`."""
 
 
 class Session(traitlets.HasTraits):
@@ -237,10 +242,16 @@ class Session(traitlets.HasTraits):
             else until,
         )
 
-    def effects(self, text: str, edits: Iterable[AnyEdit] | None = None) -> Effects:
-        """How `edits` (None: those of the session) change what is predicted in `text`."""
+    def effects(
+        self, text: str, edits: Iterable[AnyEdit] | None = None, *, prompt: str | None = None
+    ) -> Effects:
+        """How `edits` (None: those of the session) change what is predicted in `text`.
+
+        prompt: what `text` begins with and was not generated; None: all of it.
+        """
         chosen = self.edits if edits is None else tuple(map(self._bound, edits))
-        return effects(self.model, self.saes, self._encode(text, whole=True).ids, chosen)
+        ids, given = self._split(text, prompt)
+        return effects(self.model, self.saes, ids, chosen, prompt=given)
 
     def side_effects(
         self,
@@ -248,17 +259,19 @@ class Session(traitlets.HasTraits):
         edits: Iterable[AnyEdit] | None = None,
         *,
         reader: SAE | str | None = None,
+        prompt: str | None = None,
         n: int = 10,
     ) -> SideEffects:
         """Which other features rise or fall most in `text` under `edits` (None: the session's).
 
-        reader: the SAE that looks, by name or itself; one at a later hook shows what the model
-        makes of the edits. None: the chosen one.
+        prompt: what `text` begins with and was not generated; None: all of it. reader: the SAE
+        that looks, by name or itself; one at a later hook shows what the model makes of the edits.
+        None: the chosen one.
         """
         chosen = self.edits if edits is None else tuple(map(self._bound, edits))
         looking = reader if isinstance(reader, SAE) else self._sae(reader)
-        ids = self._encode(text, whole=True).ids
-        return side_effects(self.model, self.saes, ids, chosen, reader=looking, n=n)
+        ids, given = self._split(text, prompt)
+        return side_effects(self.model, self.saes, ids, chosen, reader=looking, prompt=given, n=n)
 
     def sweep(
         self,
@@ -377,12 +390,23 @@ class Session(traitlets.HasTraits):
         self.selected = feature
         if any(edit.feature == feature and edit.sae == chosen.name for edit in self.edits):
             return
+        self.edits = [*self.edits, self.recommended(feature, chosen.name)]
+
+    def recommended(self, feature: int, sae: str | None = None) -> Add:
+        """The push that is known to steer best with a feature of `sae` (or the chosen one).
+
+        Where its label knows none: half its peak, everywhere (without a peak, half the mean
+        activation norm; without statistics, half its direction).
+        """
+        chosen = self._sae(sae)
+        chosen.check_feature(feature)
         label = self._labels[chosen.name].get(feature)
-        strength = FIRST_STRENGTH if label is None or label.strength is None else label.strength
+        if label is not None and label.push is not None:
+            return label.push
         unit: Unit = "raw"
         if chosen.stats is not None:
             unit = "peak" if chosen.stats.peak[feature] > 0 else "norm"
-        self.edits = [*self.edits, Add(feature, strength, unit=unit, sae=chosen.name)]
+        return Add(feature, FIRST_STRENGTH, unit=unit, sae=chosen.name)
 
     def __repr__(self) -> str:
         return f"Session({str(self.model.cfg.model_name)!r}, saes={list(self.saes)})"
@@ -546,6 +570,19 @@ class Session(traitlets.HasTraits):
         limit = 2**31 if whole else context_length(self.model)
         return encode(self.model.tokenizer, text, limit=limit)
 
+    def _split(self, text: str, prompt: str | None) -> tuple[list[int], int | None]:
+        """The tokens of a text, and how many of them are the prompt that it begins with."""
+        ids = list(self._encode(text, whole=True).ids)
+        if prompt is None:
+            return ids, None
+        given = list(self._encode(prompt, whole=True).ids)
+        if ids[: len(given)] != given:
+            raise ValueError(
+                f"the tokens of {text!r} do not begin with those of the prompt, {prompt!r}; give "
+                "the text whole, with a prompt that ends where a token does"
+            )
+        return ids, len(given)
+
     def _about(self, sae: SAE, feature: int) -> dict[str, Any]:
         label = self._labels[sae.name].get(feature)
         return {
@@ -606,8 +643,8 @@ class Session(traitlets.HasTraits):
 
     def _choice_of(self, sae: SAE, feature: int) -> dict[str, Any]:
         label = self._labels[sae.name].get(feature)
-        strength = None if label is None else label.strength
-        return {**self._about(sae, feature), "strength": strength}
+        push = None if label is None or label.push is None else label.push.to_json()
+        return {**self._about(sae, feature), "push": push}
 
 
 def _rows(features: Features) -> list[int]:
@@ -691,12 +728,24 @@ def _labels(labels: Labels, saes: Mapping[str, SAE]) -> dict[str, dict[int, Labe
             raise ValueError(f"there are labels for an SAE {name!r}; there are {list(saes)}")
         for feature, entry in known.items():
             saes[name].check_feature(int(feature))
-            found[name][int(feature)] = (
-                Label(entry)
-                if isinstance(entry, str)
-                else Label(str(entry["label"]), entry.get("strength"))
-            )
+            record = {"label": entry} if isinstance(entry, str) else entry
+            found[name][int(feature)] = _label(record, int(feature), saes[name])
     return found
+
+
+def _label(record: Mapping[str, Any], feature: int, sae: SAE) -> Label:
+    """A label from what it was given as; what else is known of the feature is left aside."""
+    push = None
+    if record.get("strength") is not None:
+        if sae.stats is None or not sae.stats.peak[feature] > 0:
+            raise ValueError(
+                f"a label recommends a strength for feature {feature} of SAE {sae.name!r}, × its "
+                "peak, but that peak is not known: give the SAE statistics, or drop the strength"
+            )
+        said = {key: record[key] for key in ("strength", "where", "schedule") if key in record}
+        read = edit_from_json({"op": "add", "feature": feature, "sae": sae.name, **said})
+        push = cast(Add, read)
+    return Label(str(record["label"]), push)
 
 
 def _check_fit(model: Model, sae: SAE, sample: str | None) -> None:

@@ -52,9 +52,23 @@ def test_tokens_gained_and_lost_are_those_whose_probability_changes_most(model, 
         assert found.lost_by[position].max() < 0
 
 
-def test_what_edits_only_generated_tokens_has_no_effect_on_a_text(model, sae):
-    found = effects(model, sae, IDS, [sw.Add(5, 3.0, where="generated")])
-    assert torch.equal(found.kl, torch.zeros(5))
+def test_an_edit_of_generated_tokens_acts_after_the_prompt(model, sae):
+    edits = [sw.Add(5, 3.0, where="generated")]
+    found = effects(model, sae, IDS, edits, prompt=3)
+    assert torch.equal(found.kl[:3], torch.zeros(3))
+    later = [sw.Add(5, 3.0, where=sw.Span(3))]
+    assert torch.equal(found.kl, effects(model, sae, IDS, later).kl)
+    assert found.kl[3] > 0
+    written = side_effects(model, sae, IDS, edits, prompt=3)
+    assert torch.equal(written.after, side_effects(model, sae, IDS, later).after)
+
+
+@pytest.mark.parametrize("measure", [effects, side_effects])
+def test_an_edit_that_cannot_act_on_a_text_is_an_error_not_a_zero(model, sae, measure):
+    edits = [sw.Add(5, 3.0, where="generated")]
+    with pytest.raises(ValueError, match="acts on generated tokens, and all 5 tokens of this text"):
+        measure(model, sae, IDS, edits)
+    measure(model, sae, IDS, [sw.Add(5, 3.0, where="generated", on=False)])
 
 
 def test_measuring_leaves_no_hooks(model, sae):

@@ -19,7 +19,13 @@ from sae_widgets.tokens import encode
 from sae_widgets.widgets import Cancelled
 
 TEXT = "the sea and the ship"
-LABELS = {"signed": {"5": {"label": "the fifth", "strength": 0.7}, 9: "the ninth"}}
+FADING = {"strength": 0.7, "where": "generated", "schedule": {"kind": "decay", "half": 6}}
+LABELS = {
+    "signed": {
+        "5": {"label": "the fifth", "concept": "five", **FADING},
+        9: "the ninth",
+    }
+}
 
 
 def fitting(model, hook=tiny.HOOK, name="signed"):
@@ -242,8 +248,9 @@ def test_features_to_choose_from_have_names_and_strengths(session):
         return {(entry["sae"], entry["feature"]): entry for entry in widget.features}
 
     assert listed().keys() == {("signed", feature) for feature in range(32) if feature != 7}
-    assert listed()["signed", 5]["strength"] == 0.7
-    assert listed()["signed", 9]["strength"] is None
+    push = {"op": "add", "feature": 5, "unit": "peak", "sae": "signed", "on": True, **FADING}
+    assert listed()["signed", 5]["push"] == push
+    assert listed()["signed", 9]["push"] is None
     # ... and whatever is edited
     widget.edits = [sw.Add(30, 1.0, sae="lower").to_json()]
     assert listed()["lower", 30]["peak"] == pytest.approx(4.0)
@@ -264,6 +271,17 @@ def test_the_effects_of_a_session_s_edits_are_measured_on_a_text(session):
     assert found.mean > 0
     assert found.mean == session.effects(TEXT, [sw.Add(5, 2.0, sae="signed")]).mean
     assert session.effects(TEXT, []).mean == 0
+    start = TEXT.split()[0]
+    late = [sw.Add(5, 2.0, where="generated")]
+    kl = session.effects(TEXT, late, prompt=start).kl
+    assert (kl > 0).any()
+    assert torch.equal(kl[:2], torch.zeros(2))
+    everywhere = [sw.Add(5, 2.0)]
+    assert repr(session.side_effects(TEXT, late, prompt=start)) != repr(
+        session.side_effects(TEXT, everywhere)
+    )
+    with pytest.raises(ValueError, match="do not begin with those of the prompt, 'Else'"):
+        session.effects(TEXT, late, prompt="Else")
     assert repr(found).startswith("Effects(")
 
 
@@ -306,7 +324,8 @@ def test_steering_a_feature_from_the_heatmap_adds_one_edit(session):
     heatmap.steer = {"id": 2, "feature": 5, "sae": "signed"}
     heatmap.steer = {"id": 3, "feature": 9, "sae": "signed"}
     assert session.edits == (
-        sw.Add(5, 0.7, sae="signed"),  # the recommended strength
+        # as its label recommends
+        sw.Add(5, 0.7, where="generated", schedule=sw.Decay(6), sae="signed"),
         sw.Add(9, 0.5, sae="signed"),
     )
     assert session.selected == heatmap.selected == 9
@@ -338,6 +357,26 @@ def test_a_feature_is_steered_in_the_sae_that_it_was_seen_in(session):
     while widget.view["sae"] != "lower" or widget.card.get("sae") != "lower":
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+def test_a_label_that_recommends_what_cannot_be_done_is_refused(model):
+    sae = fitting(model)
+
+    def labelled(**record):
+        labels = {"signed": {5: {"label": "the fifth", **record}}}
+        return lambda: sw.Session(model, sae, labels=labels)
+
+    known = labelled(strength=0.3)()
+    assert known.recommended(5) == sw.Add(5, 0.3, sae="signed")
+    with pytest.raises(IndexError, match="no feature 99"):
+        known.recommended(99)
+    with pytest.raises(ValueError, match="a schedule's kind is one of ramp, decay"):
+        labelled(strength=0.5, schedule={"kind": "slow"})()
+    with pytest.raises(ValueError, match="where is one of 'all', 'prompt'"):
+        labelled(strength=0.5, where="here")()
+    sae.stats.peak[5] = 0
+    with pytest.raises(ValueError, match="strength for feature 5 of SAE 'signed', × its peak, but"):
+        labelled(strength=0.5)()
 
 
 def test_a_feature_without_a_peak_is_steered_in_norms(session):

@@ -55,8 +55,8 @@ export function resting(
   sae: Sae | undefined,
 ): number {
   if (edit.op === "scale") return 1;
-  const recommended = edit.op === "add" ? feature?.strength : null;
-  if (recommended === null || recommended === undefined) return 0;
+  const recommended = edit.op === "add" ? feature?.push?.strength : undefined;
+  if (recommended === undefined) return 0;
   return convert(recommended, "peak", edit.unit ?? "peak", feature, sae) ?? 0;
 }
 
@@ -111,13 +111,14 @@ export function push(edit: Edit): "up" | "down" | "none" {
   return value < (from ?? 0) ? "down" : "up";
 }
 
-/** The edit that a person gets who adds `feature`: in peaks, where it has one. */
+/** The edit that a person gets who adds `feature`: what steers best, or a push in its peaks. */
 export function newEdit(feature: SteeringFeature, from: Sae | undefined): Edit {
-  const { sae, feature: index, strength, peak } = feature;
+  const { sae, feature: index, push: best, peak } = feature;
+  if (best) return best;
   return {
     op: "add",
     feature: index,
-    strength: strength ?? 0.5,
+    strength: 0.5,
     unit: unitFor(peak, from),
     where: "all",
     sae,
@@ -134,7 +135,40 @@ export function placed(where: Where): string {
   return step === 1 ? range : `${range}, every ${step}`;
 }
 
-/** How much of an edit is done when, in words; empty where it is all of it. */
+/** How much of an edit is done when, by name; a person can choose any but the painted ones. */
+const COURSES = {
+  steady: undefined,
+  fading: { kind: "decay", half: 6 },
+  rising: { kind: "ramp", over: 10 },
+  pulsing: { kind: "pulse", every: 4, width: 1 },
+} satisfies Record<string, Schedule | undefined>;
+type Course = keyof typeof COURSES | "painted";
+
+/** The name of a schedule's course. */
+export function course(schedule: Schedule | undefined): Course {
+  if (schedule?.kind === "values") return "painted";
+  const named = (Object.keys(COURSES) as (keyof typeof COURSES)[]).find(
+    (name) => (COURSES[name] as Schedule | undefined)?.kind === schedule?.kind,
+  );
+  return named ?? "steady";
+}
+
+/** The courses to choose from, the edit's own among them. */
+export function courses(schedule: Schedule | undefined): Course[] {
+  const offered = Object.keys(COURSES) as Course[];
+  return course(schedule) === "painted" ? [...offered, "painted"] : offered;
+}
+
+/** The edit on another course: as recommended for its feature, where that is such a one. */
+export function withCourse(edit: Edit, to: Course, feature: SteeringFeature | undefined): Edit {
+  if (to === course(edit.schedule) || to === "painted") return edit;
+  const { schedule: _, ...steady } = edit;
+  const best = feature?.push?.schedule;
+  const schedule = best && course(best) === to ? best : COURSES[to];
+  return schedule ? { ...steady, schedule } : steady;
+}
+
+/** How much of an edit is done when, in words. */
 export function scheduled(schedule: Schedule | undefined): string {
   switch (schedule?.kind) {
     case "ramp":
@@ -146,7 +180,7 @@ export function scheduled(schedule: Schedule | undefined): string {
     case "values":
       return `painted on ${schedule.values.length} tokens`;
     default:
-      return "";
+      return "all of it at every token";
   }
 }
 
@@ -229,7 +263,7 @@ export function search(
         label: "",
         peak: null,
         density: null,
-        strength: null,
+        push: null,
       });
     }
   }

@@ -147,8 +147,8 @@ export interface SteeringFeature {
   label: string;
   peak: number | null;
   density: number | null;
-  /** The recommended strength, × peak. */
-  strength: number | null;
+  /** How best to steer with it, × peak; null where nobody has found out. */
+  push: Edit | null;
 }
 
 export interface RunRequest {

@@ -2,6 +2,8 @@ import { expect, test } from "vitest";
 import {
   awaited,
   convert,
+  course,
+  courses,
   newEdit,
   placed,
   push,
@@ -11,6 +13,7 @@ import {
   scheduled,
   search,
   step,
+  withCourse,
   withOperation,
 } from "../src/edits";
 import type { Edit, Sae, SteeringFeature } from "../src/wire";
@@ -21,9 +24,18 @@ const sea: SteeringFeature = {
   label: "sea and ships",
   peak: 6,
   density: 0.02,
-  strength: 0.48,
+  push: {
+    op: "add",
+    feature: 131,
+    strength: 0.48,
+    unit: "peak",
+    where: "generated",
+    schedule: { kind: "decay", half: 5 },
+    sae: "topk",
+    on: true,
+  },
 };
-const kitchen: SteeringFeature = { ...sea, feature: 13, label: "kitchen", strength: null };
+const kitchen: SteeringFeature = { ...sea, feature: 13, label: "kitchen", push: null };
 const fake: SteeringFeature = { ...sea, sae: "frozen", label: "sea by chance" };
 const saes: Sae[] = [
   { name: "topk", title: "TopK", placebo: null, hook: "h", width: 256, norm: 12 },
@@ -71,12 +83,27 @@ test("a turn counts degrees, both ways, and lasts through no other operation", (
   expect(push({ ...add, op: "ceiling" })).toBe("down");
 });
 
+test("a schedule is chosen by name: the recommended one, where there is one of that name", () => {
+  const fading: Edit = { ...add, schedule: { kind: "decay", half: 14 } };
+  const painted: Edit = { ...add, schedule: { kind: "values", values: [1, 0] } };
+  expect([add, fading, painted].map((edit) => course(edit.schedule))).toEqual([
+    "steady",
+    "fading",
+    "painted",
+  ]);
+  expect(withCourse(add, "fading", sea).schedule).toEqual({ kind: "decay", half: 5 });
+  expect(withCourse(add, "fading", kitchen).schedule).toEqual({ kind: "decay", half: 6 });
+  expect(withCourse(fading, "fading", sea)).toEqual(fading);
+  expect(withCourse(fading, "steady", sea)).toEqual(add);
+  expect(courses(fading.schedule)).not.toContain("painted");
+  expect(courses(painted.schedule)).toContain("painted");
+});
+
 test("places and schedules are said in words", () => {
   const span = { start: 3, stop: 9, step: 1 };
   const places = ["all", "last", span, { ...span, stop: null, step: 2 }] as const;
   expect(places.map(placed)).toEqual(["everywhere", "last", "3–8", "from 3, every 2"]);
   expect(scheduled({ kind: "pulse", every: 5, width: 2 })).toBe("2 of every 5 tokens");
-  expect(scheduled(undefined)).toBe("");
   const fires = { fires: 7, above: 0, over: "token" } as const;
   const far = { not: { fires: 9, above: 2, over: "prompt" } } as const;
   const either = { either: [fires, fires] as [typeof fires, typeof fires] };
@@ -104,20 +131,23 @@ test("an edit says which way it pushes", () => {
   expect(push({ op: "ablate", feature: 1 })).toBe("down");
 });
 
-test("a feature is added at its recommended strength", () => {
-  expect(newEdit(sea, saes[0])).toMatchObject({
+test("a feature is added as is known to steer best, or at half its peak everywhere", () => {
+  expect(newEdit(sea, saes[0])).toEqual(sea.push);
+  expect(newEdit(kitchen, saes[0])).toEqual({
     op: "add",
-    feature: 131,
-    strength: 0.48,
+    feature: 13,
+    strength: 0.5,
+    unit: "peak",
+    where: "all",
     sae: "topk",
+    on: true,
   });
-  expect(newEdit(kitchen, saes[0]).strength).toBe(0.5);
 });
 
 test("a feature without a peak is added in norms, and one without any statistics in raw units", () => {
-  expect(newEdit({ ...sea, peak: 0 }, saes[0]).unit).toBe("norm");
-  expect(newEdit({ ...sea, peak: null }, saes[0]).unit).toBe("peak");
-  expect(newEdit({ ...sea, peak: null }, { ...(saes[0] as Sae), norm: null }).unit).toBe("raw");
+  expect(newEdit({ ...kitchen, peak: 0 }, saes[0]).unit).toBe("norm");
+  expect(newEdit({ ...kitchen, peak: null }, saes[0]).unit).toBe("peak");
+  expect(newEdit({ ...kitchen, peak: null }, { ...(saes[0] as Sae), norm: null }).unit).toBe("raw");
 });
 
 test("features are found by number and name, the exact ones first and placebos last", () => {

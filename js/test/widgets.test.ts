@@ -3,7 +3,7 @@ import type { RenderProps } from "@anywidget/types";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import heatmap from "../src/widgets/heatmap";
 import steering from "../src/widgets/steering";
-import type { FeatureRow, HeatmapTraits, Run, SteeringTraits, View } from "../src/wire";
+import type { Edit, FeatureRow, HeatmapTraits, Run, SteeringTraits, View } from "../src/wire";
 import { FakeModel } from "./model";
 
 const EMPTY = new DataView(new ArrayBuffer(0));
@@ -33,6 +33,16 @@ const HEATMAP = {
   steer: {},
   steerable: true,
 } satisfies HeatmapTraits;
+const SEA: Edit = {
+  op: "add",
+  feature: 131,
+  strength: 0.48,
+  unit: "peak",
+  where: "generated",
+  schedule: { kind: "decay", half: 6 },
+  sae: "topk",
+  on: true,
+};
 const STEERING = {
   ...SHARED,
   prompt: "",
@@ -43,8 +53,8 @@ const STEERING = {
   request: {},
   stop: 0,
   features: [
-    { sae: "topk", feature: 131, label: "sea", peak: 6, density: 0.02, strength: 0.48 },
-    { sae: "frozen", feature: 131, label: "", peak: 5, density: 0.02, strength: null },
+    { sae: "topk", feature: 131, label: "sea", peak: 6, density: 0.02, push: SEA },
+    { sae: "frozen", feature: 131, label: "", peak: 5, density: 0.02, push: null },
   ],
   live: true,
   control: "",

@@ -69,13 +69,21 @@ class Effects:
 
 
 def effects(
-    model: Model, sae: SAEs, ids: Sequence[int], edits: Sequence[AnyEdit], *, n: int = 5
+    model: Model,
+    sae: SAEs,
+    ids: Sequence[int],
+    edits: Sequence[AnyEdit],
+    *,
+    prompt: int | None = None,
+    n: int = 5,
 ) -> Effects:
     """Read `ids` once with and once without `edits` (rows of one batch) and compare.
 
-    All of `ids` is the prompt: an edit of generated tokens does nothing here.
+    The first `prompt` of `ids` (None: all) are the prompt, what follows counts as generated.
     """
-    base, steered = predictions(model, sae, ids, [BASE, Arm("steered", tuple(edits))])
+    _check_acts(edits, ids, prompt)
+    arms = [BASE, Arm("steered", tuple(edits))]
+    base, steered = predictions(model, sae, ids, arms, prompt=prompt)
     change = steered.exp() - base.exp()
     n = min(n, change.shape[-1])
     up, down = change.topk(n, dim=-1), (-change).topk(n, dim=-1)
@@ -87,6 +95,18 @@ def effects(
         lost=down.indices,
         lost_by=-down.values,
     )
+
+
+def _check_acts(edits: Sequence[AnyEdit], ids: Sequence[int], prompt: int | None) -> None:
+    """Raise if an edit can do nothing to a text because all of it is the prompt."""
+    if prompt is not None and prompt < len(ids):
+        return
+    for edit in edits:
+        if edit.on and edit.where == "generated":
+            raise ValueError(
+                f"{edit!r} acts on generated tokens, and all {len(ids)} tokens of this text are "
+                "its prompt: say with prompt= with how much of it the text begins"
+            )
 
 
 def predictions(
@@ -268,19 +288,23 @@ def side_effects(
     edits: Sequence[AnyEdit],
     *,
     reader: SAE | None = None,
+    prompt: int | None = None,
     n: int = 10,
 ) -> SideEffects:
     """Which other features rise or fall most while `ids` is read under `edits`.
 
     `reader` is the SAE that looks, at its own hook (None: the first of `sae`); one at a later hook
-    shows what the model makes of the edits. Special tokens do not count.
+    shows what the model makes of the edits. The first `prompt` of `ids` (None: all) are the prompt,
+    what follows counts as generated. Special tokens do not count.
     """
+    _check_acts(edits, ids, prompt)
     saes = by_name(sae)
     looking = reader or next(iter(saes.values()), None)
     if looking is None:
         raise ValueError("side effects are read with an SAE; pass reader=")
     arms = [BASE, Arm("steered", tuple(edits))]
-    seen = read(model, saes, ids, arms, hooks=[looking.hook]).after[looking.hook]
+    found = read(model, saes, ids, arms, prompt=prompt, hooks=[looking.hook])
+    seen = found.after[looking.hook]
     ordinary = ~torch.tensor(special_mask(model.tokenizer, ids))
     with torch.no_grad():
         values = looking.encode(seen[:, ordinary].to(looking.W_enc)).float().cpu().mean(1)

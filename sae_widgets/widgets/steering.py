@@ -31,8 +31,8 @@ class Steering(Panel):
     """Turn features up and down, and watch the unsteered and the steered text side by side.
 
     `run(request, check, on_tokens)` makes the texts. `features` are those a person can add, each
-    {"sae", "feature", "label", "peak", "density", "strength"}, `strength` being the recommended
-    one or None. `edits` are edits in their JSON form.
+    {"sae", "feature", "label", "peak", "density", "push"}, `push` being the edit that is known to
+    steer best with it, or None. `edits` are edits, and this is one, in their JSON form.
     """
 
     _esm = bundle("steering.js")

@@ -204,9 +204,11 @@ def describe(feature: int, sae: str) -> dict[str, Any]:  # noqa: ARG001
     }
 
 
+SEA = {"op": "add", "feature": 131, "strength": 0.48, "unit": "peak", "where": "generated",
+       "schedule": {"kind": "decay", "half": 6}, "sae": "topk", "on": True}  # fmt: skip
 FEATURES = [
     {"sae": sae, "feature": n, "label": label, "peak": peak, "density": density,
-     "strength": 0.48 if n == 131 and sae == "topk" else None}
+     "push": SEA if n == 131 and sae == "topk" else None}
     for sae in ("topk", "frozen")
     for n, label, peak, density, _ in CONCEPTS
 ]  # fmt: skip

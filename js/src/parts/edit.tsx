@@ -4,6 +4,8 @@ import {
   awaited,
   convert,
   counts,
+  course,
+  courses,
   neutral,
   placed,
   push,
@@ -11,6 +13,7 @@ import {
   resting,
   scheduled,
   step,
+  withCourse,
   withOperation,
 } from "../edits";
 import { parseNumber, strength } from "../text";
@@ -58,7 +61,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
   const value = edit.strength ?? 0;
   const [min, max] = range(edit, feature);
   const rest = resting(edit, feature, sae);
-  const recommended = edit.op === "add" && (feature?.strength ?? null) !== null;
+  const recommended = edit.op === "add" && Boolean(feature?.push);
   const name = edit.vector
     ? `a direction of ${edit.vector.length} numbers`
     : feature?.label || "no name yet";
@@ -72,7 +75,7 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
   const bare = edit.op === "rotate" ? "°" : "×";
   const words = kind === "number" ? bare : unit === "raw" ? "raw" : `× ${unit}`;
   const where = edit.where ?? "all";
-  const limits = [scheduled(edit.schedule), awaited(edit.when)].filter(Boolean).join(", ");
+  const limits = awaited(edit.when);
   return (
     <div
       class={`sae-edit ${on ? "" : "sae-off"}`}
@@ -175,22 +178,40 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
           </>
         )}
       </span>
-      <select
-        class="sae-where"
-        aria-label="where"
-        title="At which tokens it acts; special tokens are never touched"
-        value={placed(where)}
-        onChange={(event) => {
-          const chosen = PLACES.find((place) => placed(place) === event.currentTarget.value);
-          if (chosen) onChange({ ...edit, where: chosen });
-        }}
-      >
-        {(typeof where === "string" ? PLACES : [...PLACES, where]).map((place) => (
-          <option key={placed(place)} selected={placed(place) === placed(where)}>
-            {placed(place)}
-          </option>
-        ))}
-      </select>
+      <span class="sae-acts">
+        <select
+          class="sae-where"
+          aria-label="where"
+          title="At which tokens it acts; special tokens are never touched"
+          value={placed(where)}
+          onChange={(event) => {
+            const chosen = PLACES.find((place) => placed(place) === event.currentTarget.value);
+            if (chosen) onChange({ ...edit, where: chosen });
+          }}
+        >
+          {(typeof where === "string" ? PLACES : [...PLACES, where]).map((place) => (
+            <option key={placed(place)} selected={placed(place) === placed(where)}>
+              {placed(place)}
+            </option>
+          ))}
+        </select>
+        <select
+          class="sae-where"
+          aria-label="schedule"
+          title={`How much of it is done when: ${scheduled(edit.schedule)}`}
+          value={course(edit.schedule)}
+          onChange={(event) => {
+            const to = courses(edit.schedule).find((name) => name === event.currentTarget.value);
+            if (to) onChange(withCourse(edit, to, feature));
+          }}
+        >
+          {courses(edit.schedule).map((name) => (
+            <option key={name} selected={name === course(edit.schedule)}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </span>
       <button
         type="button"
         class="sae-quiet sae-remove"
