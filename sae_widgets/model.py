@@ -6,6 +6,7 @@ and 4) and the HookedTransformer of TransformerLens 3; everything else sees the 
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import inspect
@@ -13,11 +14,11 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -330,6 +331,17 @@ class Reading:
         """Read `ids`; return the logits for the token after them."""
         return self._step(ids.to(device_of(self._model)))
 
+    def fork(self, rows: int) -> Reading | None:
+        """Of the one text read so far, `rows` that go on each in its own way.
+
+        None where that cannot be done: without a cache, or with one of a kind not known here.
+        """
+        if self.rereads or (cache := _repeated(self._cache, rows)) is None:
+            return None
+        twin = Reading(self._model)
+        twin._cache = cache
+        return twin
+
     def _choose(self) -> Callable[[Tensor], Tensor]:
         if self._network is self._model:  # HookedTransformer
             return self._hooked if self._wants_cache else self._whole
@@ -368,6 +380,41 @@ class Reading:
             output = self._network(input_ids=self._read, **self._options)
         logits: Tensor = getattr(output, "logits", output)[:, -1]
         return logits
+
+
+def _repeated(cache: Any, rows: int) -> Any:
+    """A copy of a key-value cache of one text that holds it `rows` times; None: cannot be done."""
+    if hasattr(cache, "batch_repeat_interleave"):  # Hugging Face
+        copied = copy.deepcopy(cache)
+        copied.batch_repeat_interleave(rows)
+        return copied
+    if hasattr(cache, "entries"):  # HookedTransformer
+        copied = copy.deepcopy(cache)
+        for entry in copied.entries:
+            entry.past_keys = entry.past_keys.repeat_interleave(rows, 0)
+            entry.past_values = entry.past_values.repeat_interleave(rows, 0)
+        mask = copied.previous_attention_mask
+        copied.previous_attention_mask = mask.repeat_interleave(rows, 0)
+        return copied
+    return None
+
+
+def state(model: Model) -> Hashable:
+    """Stands for what a forward pass depends on: weights, as far as torch counts their changes,
+    and hooks. None while the model trains: no two passes are the same then.
+    """
+    network = _network(model)
+    if network.training:
+        return None
+    weights = tuple(
+        (p.data_ptr(), None if p.is_inference() else p._version) for p in network.parameters()
+    )
+    hooks = tuple(
+        handle
+        for module in {*network.modules(), *cast(nn.Module, model).modules()}
+        for handle in (*module._forward_pre_hooks, *module._forward_hooks)
+    )
+    return weights, frozenset(hooks)
 
 
 # Directions

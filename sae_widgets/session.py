@@ -41,6 +41,7 @@ from sae_widgets.steering.effects import (
 )
 from sae_widgets.steering.export import export
 from sae_widgets.steering.generation import Stop
+from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
@@ -104,6 +105,7 @@ class Session(traitlets.HasTraits):
     ) -> None:
         super().__init__()
         self._steerings: list[Steering] = []
+        self._prompts = Prompts()
         if getattr(model, "tokenizer", None) is None:
             raise ValueError(
                 "this model has no tokenizer, so it cannot read text; give it one: "
@@ -237,6 +239,7 @@ class Session(traitlets.HasTraits):
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
+            prompts=self._prompts,
             until=until.bound(self.chosen, self.sae.hook)
             if isinstance(until, Condition)
             else until,
@@ -503,6 +506,7 @@ class Session(traitlets.HasTraits):
             seed=request["seed"],
             check=keep_what_is_written,
             on_step=tell,
+            prompts=self._prompts,
         )
         return self._told(run)
 

@@ -35,6 +35,7 @@ from sae_widgets.steering.arms import Arm
 from sae_widgets.steering.conditions import Condition
 from sae_widgets.steering.edits import Span, edit_from_json
 from sae_widgets.steering.hooks import Passes, compile_arms
+from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.schedules import Values
 from sae_widgets.steering.terms import SAEs, by_name
 from sae_widgets.tokens import Spelling
@@ -60,7 +61,7 @@ class Run:
     """Why it ended: as long as asked; every arm at its end, or where its condition was met; the
     context is full; stopped."""
     prefill: int
-    """Times each hook ran on the prompt: 1."""
+    """Times each hook ran on the prompt: 1, or 0 where no edit can act there."""
     steps: int
     """Times each hook ran on generated tokens, one token at a time."""
     moved: tuple[tuple[float, ...], ...]
@@ -166,6 +167,7 @@ def generate(
     check: Callable[[], None] = lambda: None,
     on_step: Callable[[list[int | None]], None] = lambda _: None,
     cache: bool = True,
+    prompts: Prompts | None = None,
 ) -> Run:
     """Let the model continue `ids` under each of `arms` at once.
 
@@ -173,7 +175,8 @@ def generate(
     the model reads it, before anything is edited there. `check` is called before every step: `Stop`
     from it ends the run, any other exception passes through. `on_step` is told each arm's new
     token, None for one that has ended. The model is locked for one forward pass at a time and left
-    without hooks between them.
+    without hooks between them. If nothing is edited in the prompt, it is read once for all arms,
+    and not at all if it is among `prompts`.
     """
     started = time.perf_counter()
     ids = list(ids)
@@ -192,6 +195,8 @@ def generate(
     passes.open = torch.ones(len(arms), dtype=torch.bool, device=device_of(model))
     known = token_count(model)
     functions = {hook: change.during(passes, measure=True) for hook, change in changes.items()}
+    untouched = cache and all(change.spares(len(ids)) for change in changes.values())
+    prefill = 0
     with torch.inference_mode():
         reading = Reading(model, cache=cache)
         text = new = torch.tensor([ids] * len(arms), device=device_of(model))
@@ -201,14 +206,23 @@ def generate(
             except Stop:
                 stopped = "stopped"
                 break
-            text = new if step == 0 or not reading.rereads else torch.cat([text, new], dim=1)
-            past = len(ids) + step - text.shape[1] if step else 0
-            passes.begin(text, past=past, prompt=len(ids), fresh=new.shape[1])
-            with lock(model), attached(model, functions):
-                logits = reading.advance(new).float()
-            for hook, change in changes.items():
-                if change.calls != step + 1:
-                    raise RuntimeError(silent_hook(hook))
+            begun = None
+            if untouched and step == 0:
+                begun = (prompts or Prompts()).begin(model, ids, len(arms))
+            if begun is not None:
+                logits, reading = begun
+                for change in changes.values():
+                    change.skip(len(ids))
+            else:
+                prefill += step == 0
+                text = new if step == 0 or not reading.rereads else torch.cat([text, new], dim=1)
+                past = len(ids) + step - text.shape[1] if step else 0
+                passes.begin(text, past=past, prompt=len(ids), fresh=new.shape[1])
+                with lock(model), attached(model, functions):
+                    logits = reading.advance(new).float()
+                for hook, change in changes.items():
+                    if change.calls != passes.count:
+                        raise RuntimeError(silent_hook(hook))
             if until is not None and step:
                 now = {row for row in open_rows if passes.holds(until)[row, -1]}
                 met |= now
@@ -247,8 +261,8 @@ def generate(
         temperature=float(temperature),
         max_new_tokens=max_new_tokens,
         stopped=stopped,
-        prefill=min(1, passes.count),
-        steps=max(0, passes.count - 1),
+        prefill=prefill,
+        steps=passes.count - prefill,
         moved=_moved([change.moved for change in changes.values()], len(ids), tokens),
         met=tuple(row in met for row in range(len(arms))),
         prompt=_text(model, ids),

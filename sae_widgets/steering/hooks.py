@@ -279,6 +279,17 @@ class Change:
             self._parts[key] = parts(acts, self._rows, device)
         self._restore = self._restore.to(device)
 
+    def spares(self, prompt: int) -> bool:
+        """Whether nothing is done or found out here at the first `prompt` tokens of a text."""
+        return not any(sense.over == "prompt" for sense in self._senses) and all(
+            where == "generated" or (isinstance(where, Span) and where.start >= prompt)
+            for where, _, _ in self._parts
+        )
+
+    def skip(self, tokens: int) -> None:
+        """Keep on record that `tokens` were read elsewhere, and not moved."""
+        self._moved.append(torch.zeros(self._rows, tokens, device=self._restore.device))
+
     def during(self, passes: Passes, *, measure: bool = False) -> Callable[[Tensor], Tensor | None]:
         """The hook function. `measure` keeps a record of how far it moves activations."""
 
