@@ -46,6 +46,7 @@ from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
+from sae_widgets.wire import told_proof, told_run, told_strip, told_sweep
 
 ROWS = 200
 """The most features a heatmap is sent: more than a person will scroll through."""
@@ -55,6 +56,9 @@ LISTED = 1024
 
 FIRST_STRENGTH = 0.5
 """What a feature is steered with, × its peak, where none is recommended."""
+
+REMEMBERED = 4
+"""How many runs of widgets are kept, to measure edits on their texts."""
 
 SAMPLE = (
     "The museum opened its doors at nine in the morning. Most of the visitors had come to see the "
@@ -106,6 +110,7 @@ class Session(traitlets.HasTraits):
         super().__init__()
         self._steerings: list[Steering] = []
         self._prompts = Prompts()
+        self._ran: dict[tuple[Any, ...], Run] = {}
         if getattr(model, "tokenizer", None) is None:
             raise ValueError(
                 "this model has no tokenizer, so it cannot read text; give it one: "
@@ -306,6 +311,7 @@ class Session(traitlets.HasTraits):
             control=control,
             budget=budget,
             concept=concept,
+            prompts=self._prompts,
         )
 
     def receipt(self, run: Run) -> Receipt:
@@ -371,6 +377,8 @@ class Session(traitlets.HasTraits):
             self.edits = edits
         widget = Steering(
             self._run,
+            self._measured,
+            self._swept,
             saes=[_choice(sae) for sae in self.saes.values()],
             sae=self.chosen,
             has=self._has,
@@ -508,34 +516,45 @@ class Session(traitlets.HasTraits):
             on_step=tell,
             prompts=self._prompts,
         )
-        return self._told(run)
+        self._ran[_manner(request)] = run
+        while len(self._ran) > REMEMBERED:
+            self._ran.pop(next(iter(self._ran)))
+        return told_run(self.model, run)
 
-    def _told(self, run: Run) -> dict[str, Any]:
-        """A run as its widget shows it."""
+    def _measured(
+        self, request: Mapping[str, Any], check: Callable[[], None], written: bool
+    ) -> dict[str, Any]:
+        """What the edits of a request do to the newest texts of its prompt and settings, if any.
 
-        def texts(arm: Sequence[int]) -> list[str]:
-            whole = pieces(self.model.tokenizer, [*run.ids, *arm])
-            return [piece.text for piece in whole[len(run.ids) :]]
+        While a slider moves, that is the unsteered one; once the run is `written`, the steered too.
+        """
+        run = self._ran.get(_manner(request))
+        edits = tuple(edit_from_json(edit) for edit in request["edits"])
+        if run is None or not any(edit.on for edit in edits):
+            return {}
+        found: dict[str, Any] = {}
+        if run.tokens[0]:
+            found |= told_strip(self.model, self.saes, run, edits)
+        check()
+        if written and run.tokens[1] and run.arms[1].edits == edits:
+            found |= told_proof(self.model, self.saes, run, self.sae, self._about)
+        return found
 
-        return {
-            "prompt": [piece.text for piece in pieces(self.model.tokenizer, run.ids)],
-            "arms": [
-                {
-                    "name": arm.name,
-                    "control": arm.control or "",
-                    "tokens": texts(tokens),
-                    "nll": _rounded(run.nll(row)),
-                }
-                for row, (arm, tokens) in enumerate(zip(run.arms, run.tokens, strict=True))
-            ],
-            "fork": run.fork,
-            "ended": run.stopped,
-            "calls": run.hook_calls,
-            "ratio": round(run.ratio[1], 4),
-            "positions": list(run.positions[1]),
-            "seconds": run.seconds,
-            "note": _run_note(run, context_length(self.model)),
-        }
+    def _swept(self, request: Mapping[str, Any], check: Callable[[], None]) -> dict[str, Any]:
+        """What the edits of a request write and do at many strengths, a control beside them."""
+        found = sweep(
+            self.model,
+            self.saes,
+            self._encode(request["prompt"], whole=True).ids,
+            [edit_from_json(edit) for edit in request["edits"]],
+            max_new_tokens=request["length"],
+            temperature=request["temperature"],
+            seed=request["seed"],
+            control=request["control"] or "random",
+            check=check,
+            prompts=self._prompts,
+        )
+        return told_sweep(self.model, found)
 
     # Helpers
 
@@ -666,6 +685,11 @@ def _rows(features: Features) -> list[int]:
     return [feature for feature in order if feature in wanted]
 
 
+def _manner(request: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the unsteered text of a run depends on."""
+    return tuple(request[name] for name in ("prompt", "length", "temperature", "seed"))
+
+
 def _choice(sae: SAE) -> dict[str, Any]:
     return {
         "name": sae.name,
@@ -682,10 +706,6 @@ def _digits(value: Any) -> float:
     return float(f"{float(value):.5g}")
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
 def _note(encoded: Encoded, limit: int) -> str:
     if encoded.dropped:
         return (
@@ -693,18 +713,6 @@ def _note(encoded: Encoded, limit: int) -> str:
             f"{len(encoded.ids) + encoded.dropped} are shown."
         )
     return ""
-
-
-def _run_note(run: Run, limit: int) -> str:
-    notes = []
-    if run.stopped == "context":
-        notes.append(f"The text fills the {limit} tokens that this model reads at once.")
-    if max(run.ratio) > 1:
-        notes.append(
-            f"The edits move activations by {max(run.ratio):.1f} × their own length: "
-            "expect broken text."
-        )
-    return " ".join(notes)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ RANKS = {
     "compose": 3,
     "widgets": 3,
     "share": 4,
+    "wire": 4,
     "demo": 4,
     "session": 5,
     "cli": 6,

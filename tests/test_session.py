@@ -52,11 +52,15 @@ def no_check():
     pass
 
 
-def run(session, *, prompt=TEXT, edits=(), check=no_check, length=6, told=None, **options):
+def asked(*, prompt=TEXT, edits=(), length=6, **options):
+    """A request as a panel makes it."""
     request = {"prompt": prompt, "length": length, "temperature": 0.0, "seed": 0, "control": ""}
     request |= options
-    request["edits"] = [edit.to_json() for edit in edits]
-    return session._run(request, check, [].append if told is None else told.append)
+    return {**request, "edits": [edit.to_json() for edit in edits]}
+
+
+def run(session, *, check=no_check, told=None, **options):
+    return session._run(asked(**options), check, [].append if told is None else told.append)
 
 
 # Reading
@@ -175,6 +179,38 @@ def test_a_control_is_a_third_text_and_the_proof_is_still_the_edits_own(session)
     assert [arm["control"] for arm in beside["arms"]] == ["", "", "random"]
     assert beside["arms"][:2] == alone["arms"]
     assert (beside["ratio"], beside["positions"]) == (alone["ratio"], alone["positions"])
+
+
+def test_what_edits_do_is_measured_on_the_newest_texts_of_the_same_settings(session):
+    first = asked(edits=[sw.Add(5, 2.0)])
+
+    def measured(request, written):
+        return session._measured(request, no_check, written)
+
+    assert measured(first, False) == {}  # there is no text yet
+    session._run(first, no_check, lambda _: None)
+    assert measured(first, True).keys() >= {"kl", "tokens", "mean", "also", "receipt"}
+    moved = asked(edits=[sw.Add(5, 3.0)])
+    early = measured(moved, False)
+    assert "kl" in early
+    assert "receipt" not in early
+    assert "receipt" not in measured(moved, True)  # the text is not that of these edits
+    assert measured(asked(edits=[sw.Add(5, 2.0, on=False)]), True) == {}
+    assert measured(asked(edits=[sw.Add(5, 2.0)], seed=9), False) == {}
+
+
+def test_a_panel_sweeps_with_the_control_it_shows_or_a_random_one(session):
+    edits = [sw.Add(5, 2.0, sae="signed")]
+    found = session._swept(asked(edits=edits, length=3), no_check)
+    assert {arm["control"] for arm in found["arms"]} == {"", "random"}
+    found = session._swept(asked(edits=edits, length=3, control="flipped"), no_check)
+    assert {arm["control"] for arm in found["arms"]} == {"", "flipped"}
+
+    def stop():
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        session._swept(asked(edits=edits, length=3), stop)
 
 
 def test_streamed_tokens_are_those_of_the_result(session):

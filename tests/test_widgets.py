@@ -357,6 +357,55 @@ def test_a_run_that_was_replaced_is_not_shown():
     assert widget.run["prompt"] == ["second"]
 
 
+def test_what_edits_do_is_measured_ahead_of_a_run_and_after_it():
+    asked = []
+
+    def measure(request, check, written):
+        check()
+        asked.append((request["seed"], written, dict(widget.run) if asked else {}))
+        return {"mean": 0.5 if written else None}
+
+    widget, _ = steering(measure=measure, edits=[EDIT])
+    widget.prompt = "So"
+    assert [(seed, written) for seed, written, _ in asked] == [(0, False), (0, True)]
+    assert asked[1][2]["arms"][1]["tokens"] == ["b"]
+    assert (widget.effects["id"], widget.effects["mean"]) == (widget.run["id"], 0.5)
+    assert widget.effects["code"] == widget.to_code()
+
+
+SWEEP = {"id": 4, "prompt": "So", "length": 5, "temperature": 0, "seed": 0, "control": ""}
+
+
+def test_a_sweep_is_made_beside_the_run_and_tells_what_it_is_of():
+    seen = []
+
+    def sweep(request, check):
+        check()
+        seen.append((request["prompt"], widget.swept["state"]))
+        return {"arms": [], "safe": 1.0}
+
+    widget, asked = steering(sweep=sweep)
+    from_browser(widget, sweep={**SWEEP, "edits": [EDIT]})
+    assert seen == [("So", "working")]
+    assert (widget.swept["id"], widget.swept["state"], widget.swept["safe"]) == (4, "done", 1.0)
+    assert widget.swept["request"]["edits"] == [EDIT]
+    assert asked == []  # nothing ran, and no run was ended
+
+
+def test_a_sweep_that_cannot_be_made_says_why():
+    def sweep(request, check):  # noqa: ARG001
+        raise ValueError("Ablate(4) has no strength to scale")
+
+    widget, _ = steering(sweep=sweep)
+    from_browser(widget, sweep={**SWEEP, "edits": [EDIT]})
+    assert (widget.swept["state"], widget.swept["text"]) == (
+        "error",
+        "Ablate(4) has no strength to scale",
+    )
+    from_browser(widget, sweep={**SWEEP, "edits": [EDIT], "length": 0})
+    assert "a run writes 1 to" in widget.status["text"]
+
+
 def test_stop_ends_the_run_it_names():
     begun = threading.Event()
 

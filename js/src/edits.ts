@@ -203,6 +203,32 @@ function inner(when: Condition): string {
   return "both" in when || "either" in when ? `(${said(when)})` : said(when);
 }
 
+/** The edit with `factor` times its strength; a scale goes that share of its way from 1. */
+export function scaled(edit: Edit, factor: number): Edit {
+  if (edit.strength === undefined || edit.on === false) return edit;
+  const from = edit.op === "scale" ? 1 : 0;
+  return { ...edit, strength: from + factor * (edit.strength - from) };
+}
+
+/** What `edits` have to be multiplied by to become `now`; null where no factor makes them so. */
+export function factorBetween(edits: readonly Edit[], now: readonly Edit[]): number | null {
+  const place = edits.findIndex((edit) => scaled(edit, 2).strength !== edit.strength);
+  const [one, two] = [edits[place], now[place]];
+  if (one?.strength === undefined || two?.strength === undefined) return null;
+  const from = one.op === "scale" ? 1 : 0;
+  const factor = (two.strength - from) / (one.strength - from);
+  const close = (a: number | undefined, b: number | undefined) =>
+    a === b || Math.abs((a ?? Number.NaN) - (b ?? Number.NaN)) < 1e-6;
+  const same =
+    edits.length === now.length &&
+    edits.every((edit, i) => close(scaled(edit, factor).strength, now[i]?.strength)) &&
+    sameEdits(
+      edits.map(({ strength: _, ...rest }) => rest),
+      now.map(({ strength: _, ...rest }) => rest),
+    );
+  return same ? factor : null;
+}
+
 /** Whether two lists of edits do the same, however their keys are ordered. */
 export function sameEdits(a: readonly Edit[], b: readonly Edit[]): boolean {
   return a === b || (a.length === b.length && spelled(a) === spelled(b));

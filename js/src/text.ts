@@ -14,6 +14,11 @@ export function signed(value: number): string {
   return value >= 0 ? `+${text}` : minus(text);
 }
 
+/** A change with its sign and three significant digits: +0.31, −12.4. */
+export function change(value: number): string {
+  return `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
+}
+
 /** A share as a percentage: 0.019 → 1.9 %. */
 export function percent(share: number | null | undefined): string {
   if (share === null || share === undefined || !Number.isFinite(share)) return "–";

@@ -188,6 +188,63 @@ export interface Run {
   note: string;
 }
 
+/** What the edits do to the texts that are there; what has not been measured is absent. */
+export interface Effects {
+  /** Of the run that it was measured for. */
+  id: number;
+  /** The unsteered text, the first `given` tokens being the prompt. */
+  tokens?: string[];
+  given?: number;
+  /** KL (nats) of what was predicted in the place of each of these tokens. */
+  kl?: number[];
+  /** The tokens that became more, and less, probable there, and by how much. */
+  more?: Shift[][];
+  less?: Shift[][];
+  /** The mean KL over the steered text. */
+  mean?: number | null;
+  also?: Moved[];
+  receipt?: string;
+  /** The run as Python. */
+  code?: string;
+}
+export type Shift = [token: string, by: number];
+
+/** A feature that nobody edited, in the mean over the steered text. */
+export interface Moved {
+  sae: string;
+  feature: number;
+  label: string;
+  before: number;
+  after: number;
+}
+
+/** The edits at one of many strengths. */
+export interface SweepArm extends Arm {
+  /** × the strengths that the edits have in the request. */
+  factor: number;
+  /** How much of the feature is in the text, × its peak, as the unsteered model reads it. */
+  concept: number | null;
+  /** KL along the text, nats a token. */
+  kl: number | null;
+  /** How much less likely the unsteered model finds it than its own text, nats a token. */
+  surprise: number | null;
+  /** Share of pairs of tokens that come once. */
+  distinct: number | null;
+}
+
+/** A sweep: first no edit at all, then every strength, then a control at every strength. */
+export interface Sweep {
+  id: number;
+  state: "working" | "stopped" | "error" | "done";
+  /** What went wrong. */
+  text?: string;
+  request?: RunRequest;
+  arms?: SweepArm[];
+  /** The largest factor whose KL keeps to the budget. */
+  safe?: number;
+  budget?: number;
+}
+
 export interface TokensMessage {
   kind: "tokens";
   id: number;
@@ -207,6 +264,9 @@ export interface SteeringTraits extends PanelTraits {
   features: SteeringFeature[];
   live: boolean;
   run: Partial<Run>;
+  effects: Partial<Effects>;
+  sweep: Partial<RunRequest>;
+  swept: Partial<Sweep>;
 }
 
 /** The non-zero cells of a heatmap, row after row: row `r` is `start[r] … start[r + 1]`. */

@@ -4,12 +4,14 @@ import {
   convert,
   course,
   courses,
+  factorBetween,
   newEdit,
   placed,
   push,
   range,
   resting,
   sameEdits,
+  scaled,
   scheduled,
   search,
   step,
@@ -174,6 +176,23 @@ test("an arrow adds about a hundredth of what the slider reaches", () => {
   expect(step({ ...add, op: "scale" }, sea)).toBeCloseTo(0.01);
   expect(step({ ...add, unit: "raw" }, { ...sea, peak: 60 })).toBeCloseTo(1);
   expect(step({ ...add, unit: "raw" }, { ...sea, peak: 0.05 })).toBeCloseTo(0.001);
+});
+
+test("edits are recognised as others at another strength, and as no others", () => {
+  const both: Edit[] = [
+    add,
+    { op: "scale", feature: 2, strength: 3 },
+    { op: "ablate", feature: 4 },
+  ];
+  const half = both.map((edit) => scaled(edit, 0.5));
+  expect(half.map((edit) => edit.strength)).toEqual([0.25, 2, undefined]);
+  expect(factorBetween(both, half)).toBeCloseTo(0.5);
+  expect(factorBetween(both, both)).toBe(1);
+  expect(factorBetween(both, [half[0] as Edit, ...both.slice(1)])).toBeNull();
+  expect(factorBetween(both, half.slice(0, 2))).toBeNull();
+  expect(factorBetween([add], [{ ...add, feature: 7 }])).toBeNull();
+  expect(factorBetween([{ ...add, strength: 0 }], [add])).toBeNull();
+  expect(factorBetween([{ op: "ablate", feature: 4 }], [{ op: "ablate", feature: 4 }])).toBeNull();
 });
 
 test("edits are the same by what they do, not by how they are written", () => {

@@ -3,7 +3,19 @@ import type { RenderProps } from "@anywidget/types";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import heatmap from "../src/widgets/heatmap";
 import steering from "../src/widgets/steering";
-import type { Edit, FeatureRow, HeatmapTraits, Run, SteeringTraits, View } from "../src/wire";
+import type {
+  Control,
+  Edit,
+  Effects,
+  FeatureRow,
+  HeatmapTraits,
+  Run,
+  RunRequest,
+  SteeringTraits,
+  Sweep,
+  SweepArm,
+  View,
+} from "../src/wire";
 import { FakeModel } from "./model";
 
 const EMPTY = new DataView(new ArrayBuffer(0));
@@ -57,6 +69,9 @@ const STEERING = {
     { sae: "frozen", feature: 131, label: "", peak: 5, density: 0.02, push: null },
   ],
   live: true,
+  effects: {},
+  sweep: {},
+  swept: {},
   control: "",
   run: {},
 } satisfies SteeringTraits;
@@ -607,4 +622,196 @@ test("the card of another feature is not shown under a new name", async () => {
   model.silent = true;
   await vi.advanceTimersByTimeAsync(2100);
   expect(find(".sae-card").textContent).toContain("needs a kernel");
+});
+
+const MEASURED: Effects = {
+  id: 1,
+  tokens: ["So", " it", " went", "."],
+  given: 1,
+  kl: [0, 0.5, 2, 0],
+  more: [[], [["·sea", 0.31]], [["·sank", 0.6]], []],
+  less: [[], [["·it", -0.2]], [], []],
+  mean: 0.61,
+  also: [
+    { sae: "topk", feature: 7, label: "past tense", before: 1, after: 1.31 },
+    { sae: "topk", feature: 8, label: "", before: 2, after: 0 },
+  ],
+  receipt: "asked 3, found 3.05",
+  code: "edits = []",
+};
+const proven = (effects: Partial<Effects>) =>
+  showSteering({
+    prompt: "So",
+    status: DONE,
+    run: run(1, [
+      [" it", " went", "."],
+      [" it", " sank", "."],
+    ]),
+    effects,
+  });
+
+test("each token of the unsteered text shows how differently the edits would have had it go on", async () => {
+  await proven(MEASURED);
+  const marks = [...el.querySelectorAll<HTMLElement>(".sae-kl")];
+  expect(marks.map((mark) => mark.textContent)).toEqual(["So", "it", "went", "."]);
+  expect(marks.map((mark) => mark.style.getPropertyValue("--sae-kl"))).toEqual([
+    "0%",
+    "50%",
+    "100%",
+    "0%",
+  ]);
+  expect(marks[1]?.title).toBe("KL 0.50 nats\nlikelier here: ·sea +31 %\nless likely: ·it −20 %");
+  expect(marks[2]?.title).toContain("Here the texts part");
+  expect(find(".sae-pane:nth-child(2)").textContent).toContain("KL 0.61");
+});
+
+test("what was measured on another text is not shown under this one", async () => {
+  await proven({ ...MEASURED, tokens: ["So", " they", " went", "."] });
+  expect(el.querySelector(".sae-kl")).toBeNull();
+  close?.();
+  await proven({ ...MEASURED, id: 0 });
+  expect(el.querySelector(".sae-also")).toBeNull();
+  expect(find(".sae-pane:nth-child(2)").textContent).not.toContain("KL");
+});
+
+test("features that moved though nobody edited them are listed, and a click selects one", async () => {
+  const model = await proven(MEASURED);
+  const listed = [...el.querySelectorAll<HTMLElement>(".sae-also button")];
+  expect(listed.map((one) => one.textContent)).toEqual(["7past tense+0.31", "8−2.00"]);
+  listed[1]?.click();
+  expect(model.saved.at(-1)).toEqual({ pick: { id: 1, sae: "topk", feature: 8 } });
+});
+
+test("a receipt opens below, and the run is copied as code, or shown where there is no clipboard", async () => {
+  await proven(MEASURED);
+  const button = (name: string) =>
+    [...el.querySelectorAll<HTMLElement>(".sae-link")].find((one) => one.textContent === name);
+  button("receipt")?.click();
+  await settle();
+  expect(find(".sae-drawer").textContent).toBe("asked 3, found 3.05");
+  button("receipt")?.click();
+  await settle();
+  expect(el.querySelector(".sae-drawer")).toBeNull();
+  const copied: string[] = [];
+  const clipboard = { writeText: async (text: string) => void copied.push(text) };
+  vi.stubGlobal("navigator", { clipboard });
+  button("copy as code")?.click();
+  await settle();
+  expect(copied).toEqual(["edits = []"]);
+  expect(button("copied")).toBeDefined();
+  await vi.advanceTimersByTimeAsync(2100);
+  vi.stubGlobal("navigator", {});
+  button("copy as code")?.click();
+  await settle();
+  expect(find(".sae-drawer").textContent).toBe("edits = []");
+  vi.unstubAllGlobals();
+});
+
+const arm = (factor: number, text: string, control: Control = ""): SweepArm => ({
+  name: "",
+  control,
+  factor,
+  tokens: [` ${text}`],
+  nll: 1,
+  concept: factor / 2,
+  kl: factor,
+  surprise: 0,
+  distinct: 1,
+});
+const REQUEST: RunRequest = {
+  id: 3,
+  prompt: "So",
+  length: 40,
+  temperature: 0,
+  seed: 0,
+  edits: [EDIT],
+  control: "",
+};
+const SWEPT: Sweep = {
+  id: 3,
+  state: "done",
+  request: REQUEST,
+  safe: 1,
+  budget: 1,
+  arms: [
+    arm(0, "none"),
+    arm(0.5, "half"),
+    arm(1, "one"),
+    arm(2, "two"),
+    arm(0.5, "other half", "random"),
+    arm(1, "other one", "random"),
+    arm(2, "other two", "random"),
+  ],
+};
+const sweeping = (swept: Partial<Sweep> = SWEPT) =>
+  showSteering({
+    prompt: "So",
+    edits: [EDIT],
+    status: DONE,
+    run: { ...run(1, [[" a"], [" b"]]), request: REQUEST },
+    swept,
+  });
+const key = (selector: string, name: string) =>
+  find(selector).dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
+const texts = () => [...el.querySelectorAll(".sae-pane p")].map((p) => p.textContent);
+
+test("a sweep is asked for with the settings on screen, and only where something is edited", async () => {
+  const model = await showSteering({ prompt: "So", seed: 5, edits: [EDIT], status: DONE });
+  const button = () =>
+    [...el.querySelectorAll<HTMLElement>("button")].find((one) => one.textContent === "sweep");
+  button()?.click();
+  expect(model.saved.at(-1)?.sweep).toMatchObject({ id: 1, prompt: "So", seed: 5, edits: [EDIT] });
+  model.set("edits", [{ ...EDIT, on: false }]);
+  await settle();
+  expect(button()?.getAttribute("aria-disabled")).toBe("true");
+});
+
+test("the texts of a sweep are read from the keyboard without asking the kernel, and one is taken", async () => {
+  const model = await sweeping();
+  const asked = model.saved.length;
+  expect(texts()).toEqual(["So a", "So b"]);
+  key(".sae-plot", "ArrowRight");
+  await settle();
+  expect(texts()).toEqual(["So none", "So two"]);
+  expect(find(".sae-pane:nth-child(2)").textContent).toContain("steered at 1");
+  expect(find(".sae-plot").getAttribute("aria-valuetext")).toBe(
+    "1: feature 1.00 × peak · KL 2.00 · surprise 0.00 · distinct 1.00",
+  );
+  key(".sae-plot", "Home");
+  await settle();
+  expect(texts()).toEqual(["So none", "So none"]);
+  key(".sae-plot", "Escape");
+  await settle();
+  expect(texts()).toEqual(["So a", "So b"]);
+  expect(model.saved.length).toBe(asked);
+  key(".sae-plot", "ArrowLeft");
+  await settle();
+  key(".sae-plot", "Enter");
+  await settle();
+  expect(model.get("edits")[0]?.strength).toBe(0.25);
+});
+
+test("a sweep of other settings is greyed, and of other strengths of the same edits it is not", async () => {
+  const model = await sweeping();
+  model.set("edits", [{ ...EDIT, strength: 1 }]);
+  await settle();
+  expect(el.querySelector(".sae-old .sae-sweep")).toBeNull();
+  expect(find(".sae-now").getAttribute("x1")).toBe("600");
+  model.set("edits", [{ ...EDIT, feature: 7 }]);
+  await settle();
+  expect(el.querySelector(".sae-now")).toBeNull();
+  model.set("seed", 8);
+  await settle();
+  expect(el.querySelector(".sae-old .sae-sweep")).not.toBeNull();
+  key(".sae-plot", "ArrowRight");
+  await settle();
+  expect(texts()).toEqual(["So a", "So b"]);
+});
+
+test("a sweep says that it works, and why it cannot", async () => {
+  const model = await sweeping({ id: 1, state: "working" });
+  expect(find(".sae-sweeping").textContent).toBe("sweeping …");
+  model.set("swept", { id: 1, state: "error", text: "Ablate(4) has no strength to scale" });
+  await settle();
+  expect(find(".sae-sweeping").textContent).toBe("no sweep: Ablate(4) has no strength to scale");
 });

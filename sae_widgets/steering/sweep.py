@@ -22,6 +22,7 @@ from sae_widgets.steering.effects import (
     within_budget,
 )
 from sae_widgets.steering.generation import Run, generate
+from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.terms import Gauge, SAEs, by_name, gauge
 from sae_widgets.tokens import special_mask
 
@@ -85,13 +86,16 @@ def sweep(
     control: Control | None = "random",
     budget: float = 1.0,
     concept: Callable[[str], float] | None = None,
+    check: Callable[[], None] = lambda: None,
+    prompts: Prompts | None = None,
 ) -> Sweep:
     """Let the model continue `ids` under `edits` at every factor times their strength, at once.
 
     concept: says of a written text how much of what is wanted is in it. None: the mean value, in
     peaks, that the first edited feature has in the text as the unsteered model reads it, so that
     the text has to evoke the feature by itself. control: the same edits along other directions.
-    budget: of the KL, in nats a token, within which `safe` is looked for.
+    budget: of the KL, in nats a token, within which `safe` is looked for. `check` is called now and
+    then; an exception from it ends the sweep. prompts: see `generate`.
     """
     edits = [edit for edit in edits if edit.on]
     if not factors or not edits:
@@ -112,10 +116,15 @@ def sweep(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
+        check=check,
+        prompts=prompts,
     )
     mark = gauge(edits[0], by_name(sae)) if concept is None else None
     times = [0.0, *factors, *factors][: len(arms)]
-    found = [_point(model, sae, run, row, x, mark, concept) for row, x in enumerate(times)]
+    found = []
+    for row, factor in enumerate(times):
+        check()
+        found.append(_point(model, sae, run, row, factor, mark, concept))
     base, *points = (replace(p, surprise=p.surprise - found[0].surprise) for p in found)
     text, start, most = [*run.ids, *run.tokens[0]], len(run.ids), max(factors)
     try:

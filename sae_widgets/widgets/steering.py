@@ -13,7 +13,7 @@ from sae_widgets.steering.arms import CONTROLS
 from sae_widgets.steering.code import to_code
 from sae_widgets.steering.edits import Edit, edit_from_json
 from sae_widgets.widgets.panel import Panel, bundle, field, plain
-from sae_widgets.widgets.worker import Check, Executor, Report, default_executor
+from sae_widgets.widgets.worker import Check, Executor, Report, Status, default_executor
 
 LONGEST = 2_000
 """Tokens a person can ask for at once: a slip of the finger must not book the kernel for hours."""
@@ -25,14 +25,19 @@ OnTokens = Callable[[Sequence[Sequence[str]]], None]
 """Told, while a run goes on, the tokens that each arm has added since it was last told."""
 
 RunRequest = Callable[[Mapping[str, Any], Check, OnTokens], Mapping[str, Any]]
+Measure = Callable[[Mapping[str, Any], Check, bool], Mapping[str, Any]]
+SweepRequest = Callable[[Mapping[str, Any], Check], Mapping[str, Any]]
 
 
 class Steering(Panel):
     """Turn features up and down, and watch the unsteered and the steered text side by side.
 
-    `run(request, check, on_tokens)` makes the texts. `features` are those a person can add, each
-    {"sae", "feature", "label", "peak", "density", "push"}, `push` being the edit that is known to
-    steer best with it, or None. `edits` are edits, and this is one, in their JSON form.
+    `run(request, check, on_tokens)` makes the texts. `measure(request, check, written)` says what
+    the edits do to texts that are there: it is asked ahead of a run, while they are the old ones,
+    and when it is `written`. `sweep(request, check)` makes texts at many strengths. `features` are
+    those a person can add, each {"sae", "feature", "label", "peak", "density", "push"}, `push`
+    being the edit that is known to steer best with it, or None. `edits` are edits, and this is one,
+    in their JSON form.
     """
 
     _esm = bundle("steering.js")
@@ -41,6 +46,8 @@ class Steering(Panel):
     # The kernel's.
     features = traitlets.List(traitlets.Dict()).tag(sync=True)
     run = traitlets.Dict().tag(sync=True)
+    effects = traitlets.Dict().tag(sync=True)
+    swept = traitlets.Dict().tag(sync=True)
     # The user's.
     prompt = traitlets.Unicode("").tag(sync=True)
     length = traitlets.Int(40, min=1, max=LONGEST).tag(sync=True)
@@ -50,10 +57,13 @@ class Steering(Panel):
     control = traitlets.Enum(("", *CONTROLS), "").tag(sync=True)  # beside the edits; "": none
     live = traitlets.Bool(True).tag(sync=True)
     stop = traitlets.Int(0).tag(sync=True)
+    sweep = traitlets.Dict().tag(sync=True)  # a request, as for a run
 
     def __init__(
         self,
         run: RunRequest,
+        measure: Measure = lambda request, check, written: {},  # noqa: ARG005
+        sweep: SweepRequest = lambda request, check: {},  # noqa: ARG005
         *,
         saes: Sequence[Mapping[str, Any]],
         sae: str | None = None,
@@ -67,25 +77,27 @@ class Steering(Panel):
             saes, sae, worker, features=plain(features), prompt=prompt, edits=edits, **traits
         )
         self._run = run
+        self._measure = measure
+        self._sweep = sweep
+        self._sweeps = worker(self._show_sweep)
+        self.on_close(self._sweeps.close)
         self.observe(self._on_request, "request")
         self.observe(self._on_change, list(SETTINGS))
         self.observe(self._on_stop, "stop")
+        self.observe(self._on_sweep, "sweep")
         if prompt:
             self.start()
 
     def start(self) -> None:
         """Run with the present prompt, edits and settings."""
-        self._submit({"id": self._next_id(), **{name: getattr(self, name) for name in SETTINGS}})
+        self._submit({"id": self._next_id(), **self._settings()})
 
     def to_code(self) -> str:
         """Python that makes the edits and writes both texts again, given the `session`."""
-        settings = (
-            f"{self.prompt!r}, edits, max_new_tokens={self.length}, "
-            f"temperature={self.temperature!r}, seed={self.seed}"
-            + (f", compare=[{self.control!r}]" if self.control else "")
-        )
-        edits = to_code([edit_from_json(edit) for edit in self.edits])
-        return f"{edits}run = session.generate({settings})\n"
+        return code_of(self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in SETTINGS}
 
     def __repr__(self) -> str:
         count = len(self.edits)
@@ -125,13 +137,39 @@ class Steering(Panel):
     def _on_stop(self, change: Mapping[str, Any]) -> None:
         self._executor.stop(change["new"])
 
+    def _on_sweep(self, change: Mapping[str, Any]) -> None:
+        """Sweep beside whatever runs: a run does not wait for a sweep, nor end it."""
+        try:
+            request = check_request(change["new"])
+        except ValueError as error:
+            self._fail(error)
+            return
+
+        def job(check: Check) -> None:
+            found = self._sweep(request, check)
+            self.swept = plain({**found, "id": request["id"], "state": "done", "request": request})
+
+        self._sweeps.submit(request["id"], job)
+
+    def _show_sweep(self, status: Status) -> None:
+        if status.state != "done":  # a sweep that is done is itself what is shown
+            self.swept = {"id": status.id, "state": status.state, "text": status.text}
+
     def _submit(self, request: Mapping[str, Any]) -> None:
         id = self._newest = int(request["id"])
 
+        def measure(check: Check, *, written: bool) -> None:
+            found = self._measure(request, check, written)
+            if id == self._newest:
+                code = code_of(request)
+                self.effects = plain({**found, "id": id, "code": code})
+
         def job(check: Check) -> None:
+            measure(check, written=False)
             result = self._run(request, check, TokenFeed(id, self.send))
             if id == self._newest:  # a run that was stopped is shown; one that was replaced is not
                 self.run = plain({**result, "id": id, "request": dict(request)})
+            measure(check, written=True)
 
         self._executor.submit(id, job)
 
@@ -163,6 +201,17 @@ class TokenFeed:
         arms = [list(tokens) for tokens in self._arms]
         self._send({"kind": "tokens", "id": self._id, "arms": arms})
         self._sent = now
+
+
+def code_of(request: Mapping[str, Any]) -> str:
+    """Python that makes the edits of a request and writes its texts, given the `session`."""
+    settings = (
+        f"{request['prompt']!r}, edits, max_new_tokens={request['length']}, "
+        f"temperature={request['temperature']!r}, seed={request['seed']}"
+        + (f", compare=[{request['control']!r}]" if request["control"] else "")
+    )
+    edits = to_code([edit_from_json(edit) for edit in request["edits"]])
+    return f"{edits}run = session.generate({settings})\n"
 
 
 def check_request(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -267,3 +268,60 @@ def run(
         "seconds": time.perf_counter() - start,
         "note": "",
     }
+
+
+def measure(request: Mapping[str, Any], check: Callable[[], None], written: bool) -> dict[str, Any]:
+    """What the push does to the texts of `run`."""
+    check()
+    if not any(e.get("on", True) and e.get("strength", 1) != 0 for e in request["edits"]):
+        return {}
+    prompt = pieces(request["prompt"])
+    tokens = [*prompt, *pieces(UNSTEERED)[: request["length"]]]
+    kl = [
+        0.0 if i < 2 else round(abs(2.2 * math.sin(1.7 * i)) ** 3 / 5, 3)
+        for i in range(len(tokens))
+    ]
+    strip = {
+        "tokens": tokens,
+        "given": len(prompt),
+        "kl": kl,
+        "more": [[["·harbor", 0.31], ["·reef", 0.12]] if nats > 0.01 else [] for nats in kl],
+        "less": [[["·oven", -0.22]] if nats > 0.01 else [] for nats in kl],
+    }
+    if not written:
+        return strip
+    also = [
+        (12, "past tense", 1.2, 1.51),
+        (204, "pirate register", 0.3, 0.52),
+        (57, "kitchen and cooking", 1.9, 1.26),
+    ]
+    return {
+        **strip,
+        "mean": 0.61,
+        "also": [
+            {"sae": "topk", "feature": f, "label": label, "before": old, "after": new}
+            for f, label, old, new in also
+        ],
+        "receipt": "demo, seed 0\n  steered: Add(131, 0.48) at 36 tokens: value 0.2 → 3.05",
+    }
+
+
+def sweep(_request: Mapping[str, Any], check: Callable[[], None]) -> dict[str, Any]:
+    """The push at many strengths, and a control that does nothing."""
+    check()
+    factors = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+    rows = [(0.0, ""), *((f, "") for f in factors), *((f, "random") for f in factors)]
+    arms = [
+        {
+            "factor": factor,
+            "control": control,
+            "tokens": pieces(STEERED if factor >= 0.75 and not control else UNSTEERED),
+            "nll": 1.7 + 0.2 * factor,
+            "concept": 0.02 if control else round(0.5 / (1 + math.exp(6 - 9 * factor)), 3),
+            "kl": round(0.25 * factor**2, 3),
+            "surprise": 0.1 * factor,
+            "distinct": 1.0,
+        }
+        for factor, control in rows
+    ]
+    return {"arms": arms, "safe": 1.6, "budget": 1.0}

@@ -12,6 +12,8 @@ SEA = {"op": "add", "feature": 131, "strength": 0.3, "unit": "peak", "where": "a
 def steering(run=plausible.run, prompt="The captain opened the", edits=(SEA,), worker=Inline, **k):
     return Steering(
         run,
+        plausible.measure,
+        plausible.sweep,
         saes=plausible.SAES,
         features=plausible.FEATURES,
         prompt=prompt,
@@ -19,6 +21,33 @@ def steering(run=plausible.run, prompt="The captain opened the", edits=(SEA,), w
         worker=worker,
         **k,
     )
+
+
+def test_the_effects_of_the_edits_stand_below_the_texts(bridge):
+    widget = steering()
+    root = bridge.show(widget)
+    assert root.locator(".sae-kl").count() == len(widget.effects["tokens"])
+    assert root.locator(".sae-kl").nth(5).get_attribute("title").count("·harbor +31 %") == 1
+    root.get_by_role("button", name="pirate register").click()
+    bridge.until(lambda: widget.selected == 204, "the feature that moved is selected")
+    root.get_by_role("button", name="receipt").click()
+    assert "value 0.2 → 3.05" in root.locator(".sae-drawer").inner_text()
+
+
+def test_a_sweep_shows_the_text_of_each_strength_under_the_pointer(bridge):
+    widget = steering()
+    root = bridge.show(widget)
+    root.get_by_role("button", name="sweep").click()
+    bridge.until(lambda: widget.swept.get("state") == "done", "it was swept")
+    plot = root.locator(".sae-plot")
+    box = plot.bounding_box()
+    plot.hover(position={"x": 2, "y": box["height"] / 2})
+    steered = root.locator(".sae-pane p").nth(1)
+    assert steered.inner_text().startswith("The captain opened the oven")
+    plot.hover(position={"x": box["width"] - 2, "y": box["height"] / 2})
+    assert steered.inner_text().startswith("The captain opened the harbor")
+    plot.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    bridge.until(lambda: widget.edits[0]["strength"] == 0.3, "the strength in the middle is taken")
 
 
 def slow(request, check, on_tokens):

@@ -2,7 +2,8 @@
 
 import { useMemo } from "preact/hooks";
 import { fork, moved, number, segments } from "../text";
-import type { Arm } from "../wire";
+import type { Arm, Effects } from "../wire";
+import { type Strip, StripText, stripOf } from "./strip";
 
 interface Props {
   prompt: string;
@@ -13,9 +14,13 @@ interface Props {
   writing: boolean;
   /** No token of the new texts has come yet: these are the old ones. */
   old: boolean;
+  /** What the edits do to the unsteered text. */
+  strip: Partial<Effects>;
+  /** Mean KL over the steered text; null: not measured. */
+  kl: number | null;
 }
 
-export function Panes({ prompt, arms, before, writing, old }: Props) {
+export function Panes({ prompt, arms, before, writing, old, strip, kl }: Props) {
   const [base, steered] = arms;
   return (
     <div class={`sae-panes ${old ? "sae-old" : ""}`} aria-busy={writing}>
@@ -29,6 +34,8 @@ export function Panes({ prompt, arms, before, writing, old }: Props) {
           tail={before[i]?.tokens.slice(arm.tokens.length) ?? []}
           writing={writing}
           old={old}
+          strip={i === 0 && !old ? stripOf(strip, prompt + arm.tokens.join("")) : null}
+          kl={i === 1 ? kl : null}
         />
       ))}
     </div>
@@ -43,11 +50,14 @@ interface PaneProps {
   tail: readonly string[];
   writing: boolean;
   old: boolean;
+  strip: Strip | null;
+  /** The mean over this text. */
+  kl: number | null;
 }
 
 const CONTROL_MEANS = "The same push at the same tokens, in another direction";
 
-function Pane({ prompt, arm, other, steered, tail, writing, old }: PaneProps) {
+function Pane({ prompt, arm, other, steered, tail, writing, old, strip, kl }: PaneProps) {
   const at = useMemo(() => fork(other.tokens, arm.tokens), [other.tokens, arm.tokens]);
   const stretches = useMemo(
     () => segments(arm.tokens, steered ? moved(other.tokens, arm.tokens) : [], at),
@@ -65,21 +75,32 @@ function Pane({ prompt, arm, other, steered, tail, writing, old }: PaneProps) {
         >
           {steered && at === null && !writing && arm.tokens.length > 0 ? "the same text · " : ""}
           {writing && arm.nll === null ? "" : `${number(arm.nll)} nats/token`}
+          {kl !== null && (
+            <span title="How far what is predicted in this text is from what the unsteered model would predict: mean KL, nats a token">
+              {` · KL ${number(kl)}`}
+            </span>
+          )}
         </span>
       </div>
       <p>
-        <span class="sae-soft">{prompt}</span>
-        {stretches.map((segment, i) => (
-          <span
-            key={`${i} ${segment.moved}`}
-            class={`${segment.moved ? "sae-moved" : ""} ${segment.fork ? "sae-fork" : ""}`}
-            title={segment.fork ? "Here the texts part" : undefined}
-          >
-            {segment.text}
-          </span>
-        ))}
-        {writing && !old && <span class="sae-caret" />}
-        {tail.length > 0 && <span class="sae-tail">{tail.join("")}</span>}
+        {strip ? (
+          <StripText strip={strip} fork={at} />
+        ) : (
+          <>
+            <span class="sae-soft">{prompt}</span>
+            {stretches.map((segment, i) => (
+              <span
+                key={`${i} ${segment.moved}`}
+                class={`${segment.moved ? "sae-moved" : ""} ${segment.fork ? "sae-fork" : ""}`}
+                title={segment.fork ? "Here the texts part" : undefined}
+              >
+                {segment.text}
+              </span>
+            ))}
+            {writing && !old && <span class="sae-caret" />}
+            {tail.length > 0 && <span class="sae-tail">{tail.join("")}</span>}
+          </>
+        )}
       </p>
     </div>
   );

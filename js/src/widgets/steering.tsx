@@ -2,19 +2,22 @@
 
 import type { AnyModel } from "@anywidget/types";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { newEdit, sameEdits } from "../edits";
+import { factorBetween, newEdit, sameEdits, scaled } from "../edits";
 import { Box } from "../parts/box";
 import { EditRow } from "../parts/edit";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../parts/host";
 import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
+import { Also, useProof } from "../parts/proof";
+import { armsAt, SweepStrip } from "../parts/sweep";
 import { TextBox } from "../parts/textbox";
 import { count, number, parseNumber, seconds } from "../text";
 import type {
   Arm,
   Control,
   Edit,
+  Effects,
   Run,
   RunRequest,
   SteeringFeature,
@@ -66,6 +69,9 @@ function Steering({ model }: { model: Model }) {
   const selected = useTrait(model, "selected");
   const chosen = useTrait(model, "sae");
   const written = useTrait(model, "run");
+  const effects = useTrait(model, "effects");
+  const swept = useTrait(model, "swept");
+  const [seen, setSeen] = useState<number | null>(null);
   const stream = useStream(model);
   const picker = useRef<HTMLInputElement>(null);
   const [draft, setDraft, sendDraft] = useDraft(prompt);
@@ -89,6 +95,11 @@ function Steering({ model }: { model: Model }) {
         control: pending.get("control"),
       },
     });
+  };
+  const sweep = () => {
+    if (!alive || draft === "" || !edits.some((edit) => edit.on ?? true)) return;
+    const id = 1 + (model.get("sweep").id ?? 0);
+    save(model, { sweep: { ...settings, id, prompt: draft } });
   };
   const pace = useMemo(
     () =>
@@ -152,6 +163,8 @@ function Steering({ model }: { model: Model }) {
     removed.current = at;
     setEdit(at, null);
   };
+  const pick = (sae: string, feature: number) =>
+    save(model, { pick: { id: 1 + (model.get("pick").id ?? 0), sae, feature } });
   const history = useHistory(edits, (next) => change({ edits: next }));
 
   const press = (event: KeyboardEvent) => {
@@ -190,6 +203,15 @@ function Steering({ model }: { model: Model }) {
         : `stopped after ${count(shown?.arms[0]?.tokens.length ?? 0, "token")}`,
     unsent ? "of the prompt before" : stale ? "of the settings before" : "",
   ];
+  const outdated = shown?.old || unsent || stale;
+  // While the texts are written, the old ones are measured under the new edits.
+  const measured = effects.id === current ? effects : {};
+  const comparable =
+    swept.request !== undefined &&
+    !differs({ ...swept.request, edits, control: settings.control }, settings) &&
+    swept.request.prompt === shown?.prompt;
+  const looked = comparable && seen !== null ? armsAt(swept, seen) : null;
+  const proof = !outdated && !working && effects.id === written.id ? effects : {};
   const advice = unsent ? "Enter runs the new one" : "Run writes anew";
   if ((unsent || stale) && alive && draft !== "") notes.push(advice);
   return (
@@ -268,9 +290,7 @@ function Steering({ model }: { model: Model }) {
             onChange={(next) => setEdit(i, next)}
             onSelect={() => {
               const name = sae(edit.sae)?.name;
-              if (edit.feature === undefined || !name) return;
-              const id = 1 + (model.get("pick").id ?? 0);
-              save(model, { pick: { id, sae: name, feature: edit.feature } });
+              if (edit.feature !== undefined && name) pick(name, edit.feature);
             }}
             onRemove={() => remove(i)}
           />
@@ -301,6 +321,14 @@ function Steering({ model }: { model: Model }) {
                 ))}
             </select>
           </label>
+          <button
+            type="button"
+            aria-disabled={!alive || draft === "" || !edits.some((edit) => edit.on ?? true)}
+            title={why ?? "Write with the edits at many strengths at once, beside a control"}
+            onClick={sweep}
+          >
+            sweep
+          </button>
           <label class="sae-field" title="Write again while something is dragged or changed">
             <input
               type="checkbox"
@@ -311,13 +339,25 @@ function Steering({ model }: { model: Model }) {
           </label>
         </div>
       </fieldset>
-      {shown ? (
+      {shown && looked ? (
+        <Panes
+          prompt={shown.prompt}
+          arms={looked.slice(0, shown.arms.length)}
+          before={[]}
+          writing={false}
+          old={false}
+          strip={{}}
+          kl={looked[1]?.kl ?? null}
+        />
+      ) : shown ? (
         <Panes
           prompt={shown.prompt}
           arms={shown.arms}
           before={shown.before}
           writing={working}
-          old={shown.old || unsent || stale || status.state === "error"}
+          old={outdated || status.state === "error"}
+          strip={measured}
+          kl={proof.mean ?? null}
         />
       ) : working ? (
         <p class="sae-empty">writing … {seconds(elapsed)}</p>
@@ -338,13 +378,31 @@ function Steering({ model }: { model: Model }) {
           </button>
         </p>
       )}
+      {shown && swept.state === "done" && (
+        <div class={comparable ? "" : "sae-old"}>
+          <SweepStrip
+            sweep={swept}
+            at={comparable ? factorBetween(swept.request?.edits ?? [], edits) : null}
+            seen={seen}
+            onSee={(point) => setSeen(comparable ? point : null)}
+            onTake={(factor) => {
+              if (recorded || !comparable || !swept.request) return;
+              setSeen(null);
+              change({ edits: swept.request.edits.map((edit) => scaled(edit, factor)) });
+            }}
+          />
+        </div>
+      )}
+      {swept.state !== undefined && swept.state !== "done" && (
+        <p class="sae-soft sae-tiny sae-sweeping">
+          {swept.state === "working" ? "sweeping …" : `no sweep: ${swept.text}`}
+        </p>
+      )}
+      <Also also={proof.also ?? []} onSelect={({ sae, feature }) => pick(sae, feature)} />
       {shown && (
         <Receipt
-          run={
-            shown.old || unsent || stale || working || status.state !== "done"
-              ? null
-              : (written as Run)
-          }
+          run={outdated || working || status.state !== "done" ? null : (written as Run)}
+          effects={proof}
           edits={edits}
           message={
             working ? `writing … ${seconds(elapsed)}` : notes.filter((note) => note).join("; ")
@@ -451,6 +509,7 @@ function NumberBox({ value, min, max, step, label, onChange }: NumberBoxProps) {
 
 interface ReceiptProps {
   run: Run | null;
+  effects: Partial<Effects>;
   edits: readonly Edit[];
   message: string;
 }
@@ -462,34 +521,39 @@ const ENDS: Record<string, string> = {
 };
 
 /** What was really done to the model: proof, not promise. */
-function Receipt({ run, edits, message }: ReceiptProps) {
+function Receipt({ run, effects, edits, message }: ReceiptProps) {
+  const proof = useProof(effects);
   const asked = (run?.request.edits ?? edits).some((edit) => edit.on ?? true);
   return (
-    <div class="sae-foot sae-number">
-      {run ? (
-        <>
-          <span class={asked ? (touched(run) > 0 ? "sae-ok" : "sae-warn") : ""}>
-            {asked ? `● applied at ${places(run)}` : "no edits: both texts are the model's own"}
-          </span>
-          {asked && run.ratio !== null && (
-            <span title="How large the change was against the activation it changed, on average">
-              ‖Δ‖/‖h‖ {number(run.ratio)}
+    <>
+      <div class="sae-foot sae-number">
+        {run ? (
+          <>
+            <span class={asked ? (touched(run) > 0 ? "sae-ok" : "sae-warn") : ""}>
+              {asked ? `● applied at ${places(run)}` : "no edits: both texts are the model's own"}
             </span>
-          )}
-          {run.note && <span>{run.note}</span>}
-        </>
-      ) : (
-        <span>{message}</span>
-      )}
-      <span class="sae-grow" />
-      {run && (
-        <span
-          title={`The hook ran ${run.calls.prefill} × on the prompt and ${run.calls.steps} × while writing`}
-        >
-          {[ending(run), seconds(run.seconds)].filter(Boolean).join(" · ")}
-        </span>
-      )}
-    </div>
+            {asked && run.ratio !== null && (
+              <span title="How large the change was against the activation it changed, on average">
+                ‖Δ‖/‖h‖ {number(run.ratio)}
+              </span>
+            )}
+            {run.note && <span>{run.note}</span>}
+          </>
+        ) : (
+          <span>{message}</span>
+        )}
+        <span class="sae-grow" />
+        {run && (
+          <span
+            title={`The hook ran ${run.calls.prefill} × on the prompt and ${run.calls.steps} × while writing`}
+          >
+            {[ending(run), seconds(run.seconds)].filter(Boolean).join(" · ")}
+          </span>
+        )}
+        {proof.buttons}
+      </div>
+      {proof.drawer}
+    </>
   );
 }
 

@@ -1,0 +1,91 @@
+/** What else the edits did, and what proves it: other features, the receipt, the code. */
+
+import { useEffect, useState } from "preact/hooks";
+import { change, number } from "../text";
+import type { Effects, Moved } from "../wire";
+
+interface AlsoProps {
+  also: readonly Moved[];
+  onSelect: (feature: Moved) => void;
+}
+
+/** The features that nobody edited and that rose or fell most. */
+export function Also({ also, onSelect }: AlsoProps) {
+  if (also.length === 0) return null;
+  return (
+    <div class="sae-also sae-tiny">
+      <span
+        class="sae-soft"
+        title="Features that nobody edited, by how much they rise or fall in the steered text: the mean over its tokens, with the edits against without"
+      >
+        also moved
+      </span>
+      {also.map((one) => (
+        <button
+          type="button"
+          key={`${one.sae} ${one.feature}`}
+          title={`${number(one.before)} → ${number(one.after)}: select it`}
+          onClick={() => onSelect(one)}
+        >
+          <span class="sae-mono sae-soft">{one.feature}</span>
+          {one.label && <span class="sae-cut">{one.label}</span>}
+          <span class={`sae-number ${one.after < one.before ? "sae-fell" : "sae-rose"}`}>
+            {change(one.after - one.before)}
+          </span>
+        </button>
+      ))}
+    </div>
+  );
+}
+
+type Drawer = "receipt" | "code" | null;
+
+/** The receipt, and the run as Python to copy. */
+export function useProof({ receipt, code }: Partial<Effects>) {
+  const [open, setOpen] = useState<Drawer>(null);
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return;
+    const timer = setTimeout(() => setCopied(false), 2000);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  const copy = async () => {
+    if (code === undefined) return;
+    try {
+      await navigator.clipboard.writeText(code);
+      setCopied(true);
+    } catch {
+      // A page that is not served securely has no clipboard: the code is shown instead.
+      setOpen(open === "code" ? null : "code");
+    }
+  };
+  const text = open === "receipt" ? receipt : open === "code" ? code : undefined;
+  return {
+    buttons: (
+      <>
+        {receipt !== undefined && (
+          <button
+            type="button"
+            class="sae-link"
+            aria-expanded={open === "receipt"}
+            title="What was asked for, and what the SAE found in the edited activations"
+            onClick={() => setOpen(open === "receipt" ? null : "receipt")}
+          >
+            receipt
+          </button>
+        )}
+        {code !== undefined && (
+          <button
+            type="button"
+            class="sae-link"
+            title="Copy the edits and the run as Python"
+            onClick={() => void copy()}
+          >
+            {copied ? "copied" : "copy as code"}
+          </button>
+        )}
+      </>
+    ),
+    drawer: text !== undefined && <pre class="sae-drawer sae-mono">{text}</pre>,
+  };
+}

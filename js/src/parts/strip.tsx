@@ -1,0 +1,63 @@
+/** The unsteered text, and under each token how differently the edits would have had it go on. */
+
+import { number, percent } from "../text";
+import type { Effects, Shift } from "../wire";
+
+/** The unsteered text with its measurements. */
+export type Strip = Required<Pick<Effects, "tokens" | "given" | "kl" | "more" | "less">>;
+
+/** The strip of `effects`, if they have one and it is of this text or of one that begins so. */
+export function stripOf(effects: Partial<Effects>, text: string): Strip | null {
+  const { tokens, given, kl, more, less } = effects;
+  if (!tokens || !kl || !more || !less || given === undefined) return null;
+  return tokens.join("").startsWith(text) ? { tokens, given, kl, more, less } : null;
+}
+
+/** From no change (0) to one as large as a strip can show (1): as the square root, to 2 nats. */
+export function shade(kl: number): number {
+  return Math.min(1, Math.sqrt(kl / 2));
+}
+
+interface Props {
+  strip: Strip;
+  /** The generated token at which the texts part. */
+  fork: number | null;
+}
+
+export function StripText({ strip: { tokens, given, kl, more, less }, fork }: Props) {
+  return (
+    <>
+      {tokens.map((token, i) => {
+        const bare = token.trimStart();
+        const parts = fork !== null && i === given + fork;
+        return (
+          <span key={i} class={i < given ? "sae-soft" : ""}>
+            {token.slice(0, token.length - bare.length)}
+            <span
+              class={`sae-kl ${parts ? "sae-fork" : ""}`}
+              style={{ "--sae-kl": `${Math.round(100 * shade(kl[i] ?? 0))}%` }}
+              title={[
+                parts ? "Here the texts part" : "",
+                `KL ${number(kl[i])} nats`,
+                said("likelier here", more[i]),
+                said("less likely", less[i]),
+              ]
+                .filter(Boolean)
+                .join("\n")}
+            >
+              {bare}
+            </span>
+          </span>
+        );
+      })}
+    </>
+  );
+}
+
+function said(words: string, shifts: readonly Shift[] | undefined): string {
+  if (!shifts?.length) return "";
+  const listed = shifts.map(
+    ([token, by]) => `${token} ${by < 0 ? "−" : "+"}${percent(Math.abs(by))}`,
+  );
+  return `${words}: ${listed.join(", ")}`;
+}

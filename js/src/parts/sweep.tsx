@@ -1,0 +1,159 @@
+/** Every strength at once: what it buys and costs, and the text it writes, without asking again. */
+
+import { useRef } from "preact/hooks";
+import { counts } from "../edits";
+import { number, strength } from "../text";
+import type { Edit, Sweep, SweepArm } from "../wire";
+
+const WIDTH = 600;
+const HEIGHT = 64;
+
+interface Props {
+  sweep: Partial<Sweep>;
+  /** The edits are the swept ones times this; null: they are others. */
+  at: number | null;
+  /** Which point is looked at. */
+  seen: number | null;
+  onSee: (point: number | null) => void;
+  /** Take a strength, as a factor. */
+  onTake: (factor: number) => void;
+}
+
+/** The points of a sweep without its control's: no edit first, then each strength. */
+export function pointsOf({ arms }: Partial<Sweep>): SweepArm[] {
+  return (arms ?? []).filter((arm) => !arm.control);
+}
+
+/** The arms that a point stands for: no edit, the edits, and their control. */
+export function armsAt({ arms, request }: Partial<Sweep>, point: number): SweepArm[] {
+  const steered = pointsOf({ arms: arms ?? [] });
+  const [base, here] = [steered[0], steered[point]];
+  if (!base || !here) return [];
+  const control = (arms ?? []).find((arm) => arm.control && arm.factor === here.factor);
+  const steeredAt = { ...here, name: `steered at ${named(request?.edits ?? [], here.factor)}` };
+  return control ? [base, steeredAt, control] : [base, steeredAt];
+}
+
+export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
+  const plot = useRef<HTMLDivElement>(null);
+  const points = pointsOf(sweep);
+  const last = points.at(-1)?.factor ?? 1;
+  const controls = [points[0], ...(sweep.arms ?? []).filter((arm) => arm.control)].filter(
+    (arm) => arm !== undefined,
+  );
+  const concept = scale([...points, ...controls].map((arm) => arm.concept));
+  const kl = scale(points.map((arm) => arm.kl));
+  const x = (factor: number) => (WIDTH * factor) / last;
+  const line = (arms: readonly SweepArm[], y: (arm: SweepArm) => number | null) =>
+    arms
+      .map((arm) => [x(arm.factor), y(arm)] as const)
+      .filter((point): point is readonly [number, number] => point[1] !== null)
+      .map(([a, b]) => `${a.toFixed(1)},${b.toFixed(1)}`)
+      .join(" ");
+  const high = (most: number) => (value: number | null) =>
+    value === null ? null : HEIGHT - 3 - ((HEIGHT - 6) * Math.max(0, value)) / most;
+
+  const nearest = (event: PointerEvent | MouseEvent): number => {
+    const edge = plot.current?.getBoundingClientRect();
+    const share = edge ? (event.clientX - edge.left) / (edge.width || 1) : 0;
+    const gaps = points.map((point) => Math.abs(point.factor / last - share));
+    return gaps.indexOf(Math.min(...gaps));
+  };
+  const press = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const here = seen ?? points.findIndex((point) => point.factor >= (at ?? 1));
+    const moves: Record<string, () => void> = {
+      ArrowRight: () => onSee(Math.min(points.length - 1, here + 1)),
+      ArrowUp: () => onSee(Math.min(points.length - 1, here + 1)),
+      ArrowLeft: () => onSee(Math.max(0, here - 1)),
+      ArrowDown: () => onSee(Math.max(0, here - 1)),
+      Home: () => onSee(0),
+      End: () => onSee(points.length - 1),
+      Enter: () => onTake(points[here]?.factor ?? 1),
+    };
+    const move = event.key === "Escape" && seen !== null ? () => onSee(null) : moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    if (event.key === "Escape") event.stopPropagation();
+    move();
+  };
+
+  const edits = sweep.request?.edits ?? [];
+  const shown = seen === null ? null : points[seen];
+  return (
+    <div class="sae-sweep">
+      <div class="sae-between sae-tiny sae-soft">
+        <span class="sae-cut">
+          strength: <span class="sae-rose">— the feature in the text</span>
+          {controls.length > 1 && <span class="sae-rose"> ┄ its control</span>}{" "}
+          <span class="sae-fell">— KL</span>
+        </span>
+        <span class="sae-number sae-cut">{shown ? said(shown) : advice(sweep)}</span>
+      </div>
+      <div
+        ref={plot}
+        class="sae-plot"
+        role="slider"
+        tabIndex={0}
+        aria-label="strengths that were swept"
+        aria-valuemin={0}
+        aria-valuemax={last}
+        aria-valuenow={shown?.factor ?? at ?? 1}
+        aria-valuetext={shown ? `${named(edits, shown.factor)}: ${said(shown)}` : "none looked at"}
+        title="Point to read the text of a strength, click to take it; arrows and Enter do the same"
+        onPointerMove={(event) => onSee(nearest(event))}
+        onPointerLeave={() => onSee(null)}
+        onBlur={() => onSee(null)}
+        onClick={(event) => onTake(points[nearest(event)]?.factor ?? 1)}
+        onKeyDown={press}
+      >
+        <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
+          {sweep.safe !== undefined && (
+            <rect class="sae-safe" x={0} y={0} width={x(sweep.safe)} height={HEIGHT} />
+          )}
+          {at !== null && at <= last && at >= 0 && (
+            <line class="sae-now" x1={x(at)} x2={x(at)} y1={0} y2={HEIGHT} />
+          )}
+          {shown && (
+            <line class="sae-seen" x1={x(shown.factor)} x2={x(shown.factor)} y1={0} y2={HEIGHT} />
+          )}
+          <polyline class="sae-cost" points={line(points, (arm) => high(kl)(arm.kl))} />
+          <polyline
+            class="sae-ghost"
+            points={line(controls, (arm) => high(concept)(arm.concept))}
+          />
+          <polyline class="sae-gain" points={line(points, (arm) => high(concept)(arm.concept))} />
+        </svg>
+      </div>
+      <div class="sae-ticks sae-tiny sae-soft sae-number" aria-hidden="true">
+        {points.map((point) => (
+          <span key={point.factor} style={{ left: `${(100 * point.factor) / last}%` }}>
+            {named(edits, point.factor)}
+          </span>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+/** The largest of some values, to which they are drawn. */
+function scale(values: readonly (number | null)[]): number {
+  return Math.max(1e-6, ...values.map((value) => value ?? 0));
+}
+
+/** A factor as the strength that it makes, where one edit alone has one. */
+function named(edits: readonly Edit[], factor: number): string {
+  const strong = edits.filter((edit) => edit.on !== false && edit.strength !== undefined);
+  const [only] = strong;
+  return strong.length === 1 && only?.strength !== undefined && counts(only.op) === "units"
+    ? strength(factor * only.strength)
+    : `×${strength(factor)}`;
+}
+
+function said({ concept, kl, surprise, distinct }: SweepArm): string {
+  return `feature ${number(concept)} × peak · KL ${number(kl)} · surprise ${number(surprise)} · distinct ${number(distinct)}`;
+}
+
+function advice({ safe, budget }: Partial<Sweep>): string {
+  return safe === undefined ? "" : `shaded: KL within ${number(budget)} nats a token`;
+}

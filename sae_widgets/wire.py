@@ -1,0 +1,145 @@
+"""What the steering panel is told of a run, as plain values: the mirror of `js/src/wire.ts`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from sae_widgets.model import Model, context_length
+from sae_widgets.sae import SAE
+from sae_widgets.steering.edits import AnyEdit
+from sae_widgets.steering.effects import effects, side_effects
+from sae_widgets.steering.generation import Run
+from sae_widgets.steering.receipt import receipt
+from sae_widgets.steering.sweep import Sweep
+from sae_widgets.steering.terms import SAEs
+from sae_widgets.tokens import pieces
+
+SHIFTS = 3
+"""How many tokens are named that become more, and less, probable at a place."""
+
+FAINT = 0.01
+"""Nats below which nothing is named: there is nothing to see."""
+
+MEASURES = ("concept", "kl", "surprise", "distinct")
+"""What is known of each strength of a sweep; see `sae_widgets.steering.sweep.Point`."""
+
+MOVED = 6
+"""How many other features are named that rise or fall."""
+
+
+def told_run(model: Model, run: Run) -> dict[str, Any]:
+    """The texts of a run, and what proves that the edits were applied."""
+    return {
+        "prompt": [piece.text for piece in pieces(model.tokenizer, run.ids)],
+        "arms": [
+            {
+                "name": arm.name,
+                "control": arm.control or "",
+                "tokens": _written(model, run, row),
+                "nll": _rounded(run.nll(row)),
+            }
+            for row, arm in enumerate(run.arms)
+        ],
+        "fork": run.fork,
+        "ended": run.stopped,
+        "calls": run.hook_calls,
+        "ratio": round(run.ratio[1], 4),
+        "positions": list(run.positions[1]),
+        "seconds": run.seconds,
+        "note": _note(run, context_length(model)),
+    }
+
+
+def told_strip(model: Model, saes: SAEs, run: Run, edits: Sequence[AnyEdit]) -> dict[str, Any]:
+    """Where in the unsteered text of `run` the edits would have had the model go on otherwise.
+
+    Each token stands with the KL (nats) of what was predicted in its place, and the tokens that
+    became more and less probable there.
+    """
+    ids = [*run.ids, *run.tokens[0]]
+    found = effects(model, saes, ids, edits, prompt=len(run.ids), n=SHIFTS)
+    kl = [0.0, *found.kl.tolist()[:-1]]  # the first token was not predicted
+
+    def shifts(tokens: torch.Tensor, by: torch.Tensor) -> list[list[list[Any]]]:
+        said = [
+            [[_shown(model, token), round(change, 3)] for token, change in zip(*row, strict=True)]
+            for row in zip(tokens.tolist(), by.tolist(), strict=True)
+        ]
+        return [here if nats > FAINT else [] for here, nats in zip([[], *said], kl, strict=False)]
+
+    return {
+        "tokens": [piece.text for piece in pieces(model.tokenizer, ids)],
+        "given": len(run.ids),
+        "kl": [round(nats, 4) for nats in kl],
+        "more": shifts(found.gained, found.gained_by),
+        "less": shifts(found.lost, found.lost_by),
+    }
+
+
+def told_proof(
+    model: Model, saes: SAEs, run: Run, looking: SAE, about: Callable[[SAE, int], dict[str, Any]]
+) -> dict[str, Any]:
+    """How far the steered text is from what the model would have said, what else moved, a receipt.
+
+    `about` says what is known of a feature.
+    """
+    edits, written = run.arms[1].edits, run.tokens[1]
+    ids, given = [*run.ids, *written], len(run.ids)
+    kl = effects(model, saes, ids, edits, prompt=given, n=1).kl[given - 1 : -1]
+    side = side_effects(model, saes, ids, edits, reader=looking, prompt=given, n=MOVED)
+    rows = zip(side.feature.tolist(), side.before.tolist(), side.after.tolist(), strict=True)
+    return {
+        "mean": _rounded(float(kl.mean())),
+        "also": [
+            {**about(looking, feature), "before": round(old, 4), "after": round(new, 4)}
+            for feature, old, new in rows
+        ],
+        "receipt": repr(receipt(model, saes, run)),
+    }
+
+
+def told_sweep(model: Model, swept: Sweep) -> dict[str, Any]:
+    """What every strength of a sweep writes, buys and costs; the first point is no edit at all."""
+    run, points = swept.run, [swept.base, *swept.steered, *swept.control]
+    arms = [
+        {
+            "factor": point.factor,
+            "control": arm.control or "",
+            "tokens": _written(model, run, row),
+            "nll": _rounded(run.nll(row)),
+            **{name: _rounded(getattr(point, name)) for name in MEASURES},
+        }
+        for row, (arm, point) in enumerate(zip(run.arms, points, strict=True))
+    ]
+    return {"arms": arms, "safe": round(swept.safe, 4), "budget": swept.budget}
+
+
+def _written(model: Model, run: Run, row: int) -> list[str]:
+    """What an arm of a run wrote, a text for each token."""
+    whole = pieces(model.tokenizer, [*run.ids, *run.tokens[row]])
+    return [piece.text for piece in whole[len(run.ids) :]]
+
+
+def _shown(model: Model, token: int) -> str:
+    return pieces(model.tokenizer, [token])[0].shown
+
+
+def _rounded(value: float | None) -> float | None:
+    """JSON knows no NaN, which stands for what there was nothing to measure on."""
+    return None if value is None or math.isnan(value) else round(value, 4)
+
+
+def _note(run: Run, limit: int) -> str:
+    notes = []
+    if run.stopped == "context":
+        notes.append(f"The text fills the {limit} tokens that this model reads at once.")
+    if max(run.ratio) > 1:
+        notes.append(
+            f"The edits move activations by {max(run.ratio):.1f} × their own length: "
+            "expect broken text."
+        )
+    return " ".join(notes)

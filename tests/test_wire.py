@@ -1,0 +1,87 @@
+"""What the steering panel is told beside the texts: the strip, what else moved, the receipt."""
+
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+import sae_widgets as sw
+from sae_widgets.steering import Arm, generate
+from sae_widgets.steering.effects import effects, side_effects
+from sae_widgets.steering.sweep import sweep
+from sae_widgets.wire import told_proof, told_strip, told_sweep
+
+PROMPT = [0, 30, 41, 52]
+EDITS = (sw.Add(5, 6.0, unit="raw", where="generated"), sw.Add(2, 1.0, unit="raw"))
+
+
+@pytest.fixture
+def run(model, sae):
+    arms = [Arm("base"), Arm("steered", EDITS)]
+    return generate(model, sae, PROMPT, arms, max_new_tokens=6, temperature=1.0, seed=2)
+
+
+def about(sae, feature):
+    return {"sae": sae.name, "feature": feature, "label": f"the {feature}th"}
+
+
+def test_in_the_strip_each_token_stands_with_the_kl_of_what_was_predicted_there(model, sae, run):
+    strip = told_strip(model, {"signed": sae}, run, EDITS)
+    ids = [*run.ids, *run.tokens[0]]
+    found = effects(model, sae, ids, EDITS, prompt=4, n=3)
+    assert strip["kl"][0] == 0  # nothing predicts the first token
+    assert strip["kl"][1:] == pytest.approx(found.kl[:-1].tolist(), abs=1e-4)
+    assert strip["kl"][1] == 0  # an edit of a special token is none
+    assert "".join(strip["tokens"]) == run.prompt + run.texts[0]
+    assert strip["given"] == 4
+    place = 1 + int(found.kl[:-1].argmax())
+    assert [len(strip["more"][place]), len(strip["less"][place])] == [3, 3]
+    token, by = strip["more"][place][0]
+    assert token == told_name(model, int(found.gained[place - 1, 0]))
+    assert by == pytest.approx(float(found.gained_by[place - 1, 0]), abs=1e-3)
+    assert strip["less"][place][0][1] < 0
+    assert strip["more"][1] == strip["less"][1] == []  # where nothing changes, nothing is named
+
+
+def told_name(model, token):
+    return sw.tokens.pieces(model.tokenizer, [token])[0].shown
+
+
+def test_the_proof_is_of_the_steered_text(model, sae, run):
+    later = tiny.make_sae("blocks.1.hook_resid_post", name="later")
+    saes = {"signed": sae, "later": later}
+    proof = told_proof(model, saes, run, later, about)
+    ids = [*run.ids, *run.tokens[1]]
+    kl = effects(model, saes, ids, EDITS, prompt=4).kl
+    # The first written token is predicted after the last of the prompt.
+    assert proof["mean"] == pytest.approx(float(kl[3:-1].mean()), abs=1e-4)
+    side = side_effects(model, saes, ids, EDITS, reader=later, prompt=4, n=6)
+    assert [one["feature"] for one in proof["also"]] == side.feature.tolist()
+    assert proof["also"][0]["label"] == f"the {proof['also'][0]['feature']}th"
+    assert proof["also"][0]["after"] == pytest.approx(float(side.after[0]), abs=1e-4)
+    assert proof["receipt"].count("Add(") == 2
+
+
+def test_the_strip_is_of_the_text_without_edits_whatever_the_run_was_steered_with(model, sae, run):
+    other = [sw.Add(9, 3.0, unit="raw")]
+    strip = told_strip(model, {"signed": sae}, run, other)
+    kl = effects(model, sae, [*run.ids, *run.tokens[0]], other).kl
+    assert strip["kl"][1:] == pytest.approx(kl[:-1].tolist(), abs=1e-4)
+    assert torch.tensor(strip["kl"]).max() > 0
+
+
+def test_a_sweep_is_told_arm_by_arm_with_what_each_strength_buys_and_costs(model, sae):
+    swept = sweep(model, sae, PROMPT, EDITS, [0.5, 2.0], max_new_tokens=4, control="flipped")
+    told = told_sweep(model, swept)
+    arms = told["arms"]
+    assert [arm["factor"] for arm in arms] == [0, 0.5, 2.0, 0.5, 2.0]
+    assert [arm["control"] for arm in arms] == ["", "", "", "flipped", "flipped"]
+    assert ["".join(arm["tokens"]) for arm in arms] == list(swept.run.texts)
+    for arm, point in zip(arms[1:], (*swept.steered, *swept.control), strict=True):
+        assert arm["kl"] == pytest.approx(point.kl, abs=1e-4)
+        assert arm["concept"] == pytest.approx(point.concept, abs=1e-4)
+    assert arms[0]["kl"] == 0
+    assert told["safe"] == pytest.approx(swept.safe, abs=1e-4)
+    nothing = replace(swept, base=replace(swept.base, concept=float("nan")))
+    assert told_sweep(model, nothing)["arms"][0]["concept"] is None
