@@ -138,7 +138,7 @@ export function placed(where: Where): string {
 /** How much of an edit is done when, by name; a person can choose any but the painted ones. */
 const COURSES = {
   steady: undefined,
-  fading: { kind: "decay", half: 6 },
+  fading: { kind: "decay", half: 12 },
   rising: { kind: "ramp", over: 10 },
   pulsing: { kind: "pulse", every: 4, width: 1 },
 } satisfies Record<string, Schedule | undefined>;

@@ -94,7 +94,7 @@ test("a schedule is chosen by name: the recommended one, where there is one of t
     "painted",
   ]);
   expect(withCourse(add, "fading", sea).schedule).toEqual({ kind: "decay", half: 5 });
-  expect(withCourse(add, "fading", kitchen).schedule).toEqual({ kind: "decay", half: 6 });
+  expect(withCourse(add, "fading", kitchen).schedule).toEqual({ kind: "decay", half: 12 });
   expect(withCourse(fading, "fading", sea)).toEqual(fading);
   expect(withCourse(fading, "steady", sea)).toEqual(add);
   expect(courses(fading.schedule)).not.toContain("painted");
