@@ -46,7 +46,7 @@ from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
-from sae_widgets.wire import told_proof, told_run, told_strip, told_sweep
+from sae_widgets.wire import told_overlaps, told_proof, told_run, told_strip, told_sweep
 
 ROWS = 200
 """The most features a heatmap is sent: more than a person will scroll through."""
@@ -530,9 +530,11 @@ class Session(traitlets.HasTraits):
         """
         run = self._ran.get(_manner(request))
         edits = tuple(edit_from_json(edit) for edit in request["edits"])
-        if run is None or not any(edit.on for edit in edits):
+        if not any(edit.on for edit in edits):
             return {}
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"overlaps": told_overlaps(self.saes, edits)}
+        if run is None:
+            return found
         if run.tokens[0]:
             found |= told_strip(self.model, self.saes, run, edits)
         check()

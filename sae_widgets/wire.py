@@ -15,7 +15,7 @@ from sae_widgets.steering.effects import effects, side_effects
 from sae_widgets.steering.generation import Run
 from sae_widgets.steering.receipt import receipt
 from sae_widgets.steering.sweep import Sweep
-from sae_widgets.steering.terms import SAEs
+from sae_widgets.steering.terms import SAEs, overlaps
 from sae_widgets.tokens import pieces
 
 SHIFTS = 3
@@ -23,6 +23,9 @@ SHIFTS = 3
 
 FAINT = 0.01
 """Nats below which nothing is named: there is nothing to see."""
+
+ALIKE = 0.3
+"""The cosine from which two edits are said to overlap."""
 
 MEASURES = ("concept", "kl", "surprise", "distinct")
 """What is known of each strength of a sweep; see `sae_widgets.steering.sweep.Point`."""
@@ -78,6 +81,12 @@ def told_strip(model: Model, saes: SAEs, run: Run, edits: Sequence[AnyEdit]) -> 
         "more": shifts(found.gained, found.gained_by),
         "less": shifts(found.lost, found.lost_by),
     }
+
+
+def told_overlaps(saes: SAEs, edits: Sequence[AnyEdit]) -> list[list[Any]]:
+    """The places of two edits whose directions are alike or opposed, and their cosine."""
+    found = overlaps(edits, saes)
+    return [[one, two, round(cos, 3)] for one, two, cos in found if abs(cos) >= ALIKE]
 
 
 def told_proof(

@@ -10,7 +10,7 @@ import sae_widgets as sw
 from sae_widgets.steering import Arm, generate
 from sae_widgets.steering.effects import effects, side_effects
 from sae_widgets.steering.sweep import sweep
-from sae_widgets.wire import told_proof, told_strip, told_sweep
+from sae_widgets.wire import told_overlaps, told_proof, told_strip, told_sweep
 
 PROMPT = [0, 30, 41, 52]
 EDITS = (sw.Add(5, 6.0, unit="raw", where="generated"), sw.Add(2, 1.0, unit="raw"))
@@ -85,3 +85,17 @@ def test_a_sweep_is_told_arm_by_arm_with_what_each_strength_buys_and_costs(model
     assert told["safe"] == pytest.approx(swept.safe, abs=1e-4)
     nothing = replace(swept, base=replace(swept.base, concept=float("nan")))
     assert told_sweep(model, nothing)["arms"][0]["concept"] is None
+
+
+def test_edits_overlap_where_their_directions_are_alike_or_opposed(sae):
+    # Feature 16 + f is the axis of f backwards.
+    edits = [
+        sw.Add(5, 1.0),
+        sw.Add(7, 1.0),
+        sw.Set(21, 1.0),
+        sw.Add(5, -2.0, on=False),
+        sw.Add(21, -1.0),
+    ]
+    assert told_overlaps({"signed": sae}, edits) == [[0, 2, -1.0], [0, 4, 1.0], [2, 4, -1.0]]
+    elsewhere = sw.Add([1.0] * 16, 1.0, unit="raw", hook="blocks.1.hook_resid_post")
+    assert told_overlaps({"signed": sae}, [sw.Add(5, 1.0), elsewhere]) == []

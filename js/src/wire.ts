@@ -203,6 +203,8 @@ export interface Effects {
   /** The mean KL over the steered text. */
   mean?: number | null;
   also?: Moved[];
+  /** Places of two edits that point alike or against each other, and the cosine. */
+  overlaps?: [one: number, two: number, cosine: number][];
   receipt?: string;
   /** The run as Python. */
   code?: string;

@@ -815,3 +815,15 @@ test("a sweep says that it works, and why it cannot", async () => {
   await settle();
   expect(find(".sae-sweeping").textContent).toBe("no sweep: Ablate(4) has no strength to scale");
 });
+
+test("edits that overlap are told of, with how much they do", async () => {
+  await showSteering({
+    prompt: "So",
+    edits: [EDIT, { ...EDIT, feature: 57 }],
+    status: DONE,
+    effects: { id: 1, overlaps: [[0, 1, -0.62]] },
+  });
+  expect(find(".sae-overlap").textContent).toBe(
+    "131 and 57 point against each other (cosine −0.62)",
+  );
+});

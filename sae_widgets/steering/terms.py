@@ -273,6 +273,21 @@ def _sae_named(name: str | None, saes: Mapping[str, SAE], wants: object) -> SAE:
     return saes[name]
 
 
+def overlaps(edits: Sequence[AnyEdit], sae: SAEs) -> list[tuple[int, int, float]]:
+    """For each two edits that are on and act at one hook point, the cosine of their directions.
+
+    Edits are named by their places. What pushes away points away.
+    """
+    places = [place for place, edit in enumerate(edits) if edit.on]
+    found = terms(Arm("edits", tuple(edits)), by_name(sae))
+    pairs = combinations(zip(places, found, strict=True), 2)
+    return [
+        (one, two, float(F.cosine_similarity(a.act.direction, b.act.direction, dim=0)))
+        for (one, a), (two, b) in pairs
+        if a.hook == b.hook
+    ]
+
+
 def check_conflicts(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> None:
     """Two edits that each say what becomes of the same thing cannot both be obeyed."""
     for one, two in combinations([edit for edit in edits if edit.on], 2):

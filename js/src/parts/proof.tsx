@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { change, number } from "../text";
-import type { Effects, Moved } from "../wire";
+import type { Edit, Effects, Moved } from "../wire";
 
 interface AlsoProps {
   also: readonly Moved[];
@@ -37,6 +37,31 @@ export function Also({ also, onSelect }: AlsoProps) {
     </div>
   );
 }
+
+interface OverlapsProps {
+  overlaps: NonNullable<Effects["overlaps"]>;
+  edits: readonly Edit[];
+}
+
+/** Two edits along much the same direction do more, or less, than each says by itself. */
+export function Overlaps({ overlaps, edits }: OverlapsProps) {
+  const name = (at: number) => String(edits[at]?.feature ?? `row ${at + 1}`);
+  const listed = [...overlaps].sort((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, MOST);
+  return (
+    <>
+      {listed.map(([one, two, cosine]) => (
+        <p key={`${one} ${two}`} class="sae-overlap sae-tiny">
+          {name(one)} and {name(two)} point{" "}
+          {cosine > 0 ? "alike: together they push further than each says" : "against each other"}{" "}
+          <span class="sae-number sae-soft">(cosine {number(cosine)})</span>
+        </p>
+      ))}
+    </>
+  );
+}
+
+/** More are not listed: the strongest say enough. */
+const MOST = 3;
 
 type Drawer = "receipt" | "code" | null;
 

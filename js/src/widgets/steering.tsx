@@ -9,7 +9,7 @@ import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../parts/host";
 import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
-import { Also, useProof } from "../parts/proof";
+import { Also, Overlaps, useProof } from "../parts/proof";
 import { armsAt, SweepStrip } from "../parts/sweep";
 import { TextBox } from "../parts/textbox";
 import { count, number, parseNumber, seconds } from "../text";
@@ -295,6 +295,7 @@ function Steering({ model }: { model: Model }) {
             onRemove={() => remove(i)}
           />
         ))}
+        <Overlaps overlaps={measured.overlaps ?? []} edits={edits} />
         <div class="sae-bar sae-adding">
           <FeaturePicker
             features={features}
