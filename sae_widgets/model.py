@@ -400,21 +400,25 @@ def _repeated(cache: Any, rows: int) -> Any:
 
 
 def state(model: Model) -> Hashable:
-    """Stands for what a forward pass depends on: weights, as far as torch counts their changes,
-    and hooks. None while the model trains: no two passes are the same then.
+    """Stands for what a forward pass depends on: the weights, and what is hooked into the modules.
+
+    None while that can be different from pass to pass: while the model trains, or functions are
+    attached to its hook points.
     """
     network = _network(model)
-    if network.training:
+    if network.training or any(point.fwd_hooks for point in model.hook_dict.values()):
         return None
-    weights = tuple(
-        (p.data_ptr(), None if p.is_inference() else p._version) for p in network.parameters()
+    parameters = dict(network.named_parameters())
+    # torch counts changes in place, but not those through `.data`: most of these change a sample.
+    counted = tuple(
+        (p.data_ptr(), None if p.is_inference() else p._version) for p in parameters.values()
     )
-    hooks = tuple(
+    hooks = frozenset(
         handle
         for module in {*network.modules(), *cast(nn.Module, model).modules()}
         for handle in (*module._forward_pre_hooks, *module._forward_hooks)
     )
-    return weights, frozenset(hooks)
+    return fingerprint(parameters), counted, hooks
 
 
 # Directions

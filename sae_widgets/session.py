@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -111,6 +112,7 @@ class Session(traitlets.HasTraits):
         self._steerings: list[Steering] = []
         self._prompts = Prompts()
         self._ran: dict[tuple[Any, ...], Run] = {}
+        self._guard = threading.Lock()
         if getattr(model, "tokenizer", None) is None:
             raise ValueError(
                 "this model has no tokenizer, so it cannot read text; give it one: "
@@ -516,9 +518,11 @@ class Session(traitlets.HasTraits):
             on_step=tell,
             prompts=self._prompts,
         )
-        self._ran[_manner(request)] = run
-        while len(self._ran) > REMEMBERED:
-            self._ran.pop(next(iter(self._ran)))
+        with self._guard:  # each panel has a thread of its own
+            self._ran.pop(_manner(request), None)
+            self._ran[_manner(request)] = run
+            while len(self._ran) > REMEMBERED:
+                self._ran.pop(next(iter(self._ran)))
         return told_run(self.model, run)
 
     def _measured(
@@ -544,11 +548,12 @@ class Session(traitlets.HasTraits):
 
     def _swept(self, request: Mapping[str, Any], check: Callable[[], None]) -> dict[str, Any]:
         """What the edits of a request write and do at many strengths, a control beside them."""
+        edits = [edit for edit in map(edit_from_json, request["edits"]) if edit.on]
         found = sweep(
             self.model,
             self.saes,
             self._encode(request["prompt"], whole=True).ids,
-            [edit_from_json(edit) for edit in request["edits"]],
+            edits,
             max_new_tokens=request["length"],
             temperature=request["temperature"],
             seed=request["seed"],
@@ -556,7 +561,9 @@ class Session(traitlets.HasTraits):
             check=check,
             prompts=self._prompts,
         )
-        return told_sweep(self.model, found)
+        first = edits[0]
+        known = first.feature is not None and self._sae(first.sae).stats is not None
+        return told_sweep(self.model, found, peaks=known)
 
     # Helpers
 
@@ -750,7 +757,13 @@ def _labels(labels: Labels, saes: Mapping[str, SAE]) -> dict[str, dict[int, Labe
 def _label(record: Mapping[str, Any], feature: int, sae: SAE) -> Label:
     """A label from what it was given as; what else is known of the feature is left aside."""
     push = None
-    if record.get("strength") is not None:
+    if record.get("strength") is None:
+        if alone := sorted({"where", "schedule"} & set(record)):
+            raise ValueError(
+                f"the label of feature {feature} of SAE {sae.name!r} has a {alone[0]!r} but no "
+                "strength to go with it; give it one (× peak), or leave that out"
+            )
+    else:
         if sae.stats is None or not sae.stats.peak[feature] > 0:
             raise ValueError(
                 f"a label recommends a strength for feature {feature} of SAE {sae.name!r}, × its "

@@ -16,7 +16,7 @@ from sae_widgets.steering.generation import Run
 from sae_widgets.steering.receipt import receipt
 from sae_widgets.steering.sweep import Sweep
 from sae_widgets.steering.terms import SAEs, overlaps
-from sae_widgets.tokens import pieces
+from sae_widgets.tokens import pieces, shown
 
 SHIFTS = 3
 """How many tokens are named that become more, and less, probable at a place."""
@@ -68,11 +68,11 @@ def told_strip(model: Model, saes: SAEs, run: Run, edits: Sequence[AnyEdit]) -> 
     kl = [0.0, *found.kl.tolist()[:-1]]  # the first token was not predicted
 
     def shifts(tokens: torch.Tensor, by: torch.Tensor) -> list[list[list[Any]]]:
-        said = [
-            [[_shown(model, token), round(change, 3)] for token, change in zip(*row, strict=True)]
-            for row in zip(tokens.tolist(), by.tolist(), strict=True)
-        ]
-        return [here if nats > FAINT else [] for here, nats in zip([[], *said], kl, strict=False)]
+        said: list[list[list[Any]]] = [[]]
+        for nats, *row in zip(kl[1:], tokens.tolist(), by.tolist(), strict=False):
+            pairs = zip(*row, strict=True) if nats > FAINT else ()
+            said.append([[shown(model.tokenizer, t), round(change, 3)] for t, change in pairs])
+        return said
 
     return {
         "tokens": [piece.text for piece in pieces(model.tokenizer, ids)],
@@ -84,9 +84,13 @@ def told_strip(model: Model, saes: SAEs, run: Run, edits: Sequence[AnyEdit]) -> 
 
 
 def told_overlaps(saes: SAEs, edits: Sequence[AnyEdit]) -> list[list[Any]]:
-    """The places of two edits whose directions are alike or opposed, and their cosine."""
+    """Each two edits whose directions are alike or opposed, by feature or row, and the cosine."""
+    names = [
+        f"row {place}" if edit.feature is None else str(edit.feature)
+        for place, edit in enumerate(edits, start=1)
+    ]
     found = overlaps(edits, saes)
-    return [[one, two, round(cos, 3)] for one, two, cos in found if abs(cos) >= ALIKE]
+    return [[names[a], names[b], round(cos, 3)] for a, b, cos in found if abs(cos) >= ALIKE]
 
 
 def told_proof(
@@ -111,8 +115,11 @@ def told_proof(
     }
 
 
-def told_sweep(model: Model, swept: Sweep) -> dict[str, Any]:
-    """What every strength of a sweep writes, buys and costs; the first point is no edit at all."""
+def told_sweep(model: Model, swept: Sweep, *, peaks: bool) -> dict[str, Any]:
+    """What every strength of a sweep writes, buys and costs; the first point is no edit at all.
+
+    peaks: the concept is counted in peaks of the feature, and not in its own units.
+    """
     run, points = swept.run, [swept.base, *swept.steered, *swept.control]
     arms = [
         {
@@ -124,17 +131,18 @@ def told_sweep(model: Model, swept: Sweep) -> dict[str, Any]:
         }
         for row, (arm, point) in enumerate(zip(run.arms, points, strict=True))
     ]
-    return {"arms": arms, "safe": round(swept.safe, 4), "budget": swept.budget}
+    return {
+        "arms": arms,
+        "safe": round(swept.safe, 4),
+        "budget": swept.budget,
+        "unit": "peak" if peaks else "raw",
+    }
 
 
 def _written(model: Model, run: Run, row: int) -> list[str]:
     """What an arm of a run wrote, a text for each token."""
     whole = pieces(model.tokenizer, [*run.ids, *run.tokens[row]])
     return [piece.text for piece in whole[len(run.ids) :]]
-
-
-def _shown(model: Model, token: int) -> str:
-    return pieces(model.tokenizer, [token])[0].shown
 
 
 def _rounded(value: float | None) -> float | None:

@@ -84,20 +84,45 @@ def test_a_prompt_that_an_edit_needs_is_read_for_every_arm(any_model, sae, reads
     assert run.hook_calls["prefill"] == 1
 
 
-def test_a_prompt_is_read_again_once_weights_or_hooks_have_changed(tokenizer, sae):
+def test_a_prompt_is_read_again_once_weights_have_changed(tokenizer, sae):
     prompts, model = Prompts(), tiny.gpt2(tokenizer)
-    first = go(model, sae, BASE, prompts=prompts)
+    runs = [go(model, sae, BASE, prompts=prompts)]
     parameter = next(iter(model.blocks[0].parameters()))
     with torch.no_grad():
         parameter.mul_(3.0)
-    changed = go(model, sae, BASE, prompts=prompts)
-    assert changed == go(model, sae, BASE)
-    assert changed.logprob != first.logprob
-    with attached(model, {"blocks.0.hook_resid_pre": lambda x: 2 * x}):
-        hooked = go(model, sae, BASE, prompts=prompts)
-        assert hooked == go(model, sae, BASE)
-        assert hooked.logprob != changed.logprob
-    assert go(model, sae, BASE, prompts=prompts) == changed
+    runs.append(go(model, sae, BASE, prompts=prompts))
+    parameter.data.mul_(-2.0)  # which torch does not count as a change
+    runs.append(go(model, sae, BASE, prompts=prompts))
+    assert runs[2] == go(model, sae, BASE)
+    assert len({run.logprob for run in runs}) == 3
+
+
+def test_under_other_hooks_every_prompt_is_read(any_model, sae, reads):
+    """Whoever steers or watches from outside sees every text from its beginning."""
+    prompts = Prompts()
+    longer = [*PROMPT, 7, 9]
+
+    def written(prompts):
+        out = []
+        with sw.steering(any_model, sae, LATE.edits):
+            for ids in (PROMPT, longer, PROMPT):
+                run = generate(any_model, sae, ids, [BASE], max_new_tokens=5, prompts=prompts)
+                out.append(run.tokens)
+        return out
+
+    alone = go(any_model, sae, BASE, prompts=prompts)
+    reads.clear()
+    remembered = written(prompts)
+    if not Reading(any_model).rereads:
+        prefills = [shape for shape in reads if shape[1] > 1][:3]
+        assert prefills == [(1, 4), (1, 6), (1, 4)]
+    assert remembered == written(None)
+    assert remembered[0] == remembered[2]
+    with attached(any_model, {"blocks.0.hook_resid_pre": lambda x: 2 * x}):
+        hooked = go(any_model, sae, BASE, prompts=prompts)
+        assert hooked == go(any_model, sae, BASE)
+        assert hooked.logprob != alone.logprob
+    assert go(any_model, sae, BASE, prompts=prompts) == alone
 
 
 def test_while_a_model_trains_nothing_is_remembered(any_model, sae, reads):

@@ -7,7 +7,15 @@ import pytest
 import traitlets
 
 from sae_widgets.steering.edits import Ablate, Add
-from sae_widgets.widgets import FeatureRow, Heatmap, HeatmapView, Inline, Steering, Worker
+from sae_widgets.widgets import (
+    Cancelled,
+    FeatureRow,
+    Heatmap,
+    HeatmapView,
+    Inline,
+    Steering,
+    Worker,
+)
 from sae_widgets.widgets import panel as panel_module
 from sae_widgets.widgets.panel import bundle, plain
 from sae_widgets.widgets.steering import TokenFeed, check_edit, check_request
@@ -357,7 +365,7 @@ def test_a_run_that_was_replaced_is_not_shown():
     assert widget.run["prompt"] == ["second"]
 
 
-def test_what_edits_do_is_measured_ahead_of_a_run_and_after_it():
+def test_what_edits_do_is_measured_when_a_run_begins_and_when_it_is_done():
     asked = []
 
     def measure(request, check, written):
@@ -371,6 +379,41 @@ def test_what_edits_do_is_measured_ahead_of_a_run_and_after_it():
     assert asked[1][2]["arms"][1]["tokens"] == ["b"]
     assert (widget.effects["id"], widget.effects["mean"]) == (widget.run["id"], 0.5)
     assert widget.effects["code"] == widget.to_code()
+
+
+def test_a_measurement_that_fails_spoils_no_run():
+    def measure(request, check, written):  # noqa: ARG001
+        raise RuntimeError("out of memory")
+
+    widget, _ = steering(measure=measure, edits=[EDIT], prompt="So")
+    assert (widget.status["state"], widget.run["arms"][1]["tokens"]) == ("done", ["b"])
+    assert widget.effects["trouble"] == "RuntimeError: out of memory"
+
+
+def test_a_run_that_is_stopped_is_measured_as_far_as_it_came():
+    begun = threading.Event()
+
+    def run(request, check, on_tokens):  # noqa: ARG001
+        begun.set()
+        while True:
+            try:
+                check()
+            except Cancelled:
+                return {"arms": [], "ended": "stopped"}
+            time.sleep(0.001)
+
+    def measure(request, check, written):  # noqa: ARG001
+        check()
+        return {"mean": 0.5 if written else None}
+
+    widget = Steering(run, measure, saes=SAES, prompt="So")
+    assert begun.wait(5)
+    from_browser(widget, stop=widget.status["id"])
+    end = time.monotonic() + 5
+    while widget.effects.get("mean") != 0.5 or widget.status["state"] == "working":
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    assert (widget.status["state"], widget.run["ended"]) == ("done", "stopped")
 
 
 SWEEP = {"id": 4, "prompt": "So", "length": 5, "temperature": 0, "seed": 0, "control": ""}
@@ -403,7 +446,28 @@ def test_a_sweep_that_cannot_be_made_says_why():
         "Ablate(4) has no strength to scale",
     )
     from_browser(widget, sweep={**SWEEP, "edits": [EDIT], "length": 0})
-    assert "a run writes 1 to" in widget.status["text"]
+    assert "a run writes 1 to" in widget.swept["text"]
+    assert widget.status["state"] == "idle"
+
+
+def test_a_sweep_is_stopped_without_a_word_to_the_run():
+    begun = threading.Event()
+
+    def sweep(request, check):  # noqa: ARG001
+        begun.set()
+        while True:
+            check()
+            time.sleep(0.001)
+
+    widget = Steering(lambda *_: {}, sweep=sweep, saes=SAES)
+    from_browser(widget, sweep={**SWEEP, "edits": [EDIT]})
+    assert begun.wait(5)
+    from_browser(widget, sweep={})
+    end = time.monotonic() + 5
+    while widget.swept["state"] != "stopped":
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    assert widget.status["state"] == "idle"
 
 
 def test_stop_ends_the_run_it_names():

@@ -10,6 +10,7 @@ import sae_widgets as sw
 from sae_widgets.steering import Arm, generate
 from sae_widgets.steering.effects import effects, side_effects
 from sae_widgets.steering.sweep import sweep
+from sae_widgets.tokens import shown
 from sae_widgets.wire import told_overlaps, told_proof, told_strip, told_sweep
 
 PROMPT = [0, 30, 41, 52]
@@ -38,14 +39,10 @@ def test_in_the_strip_each_token_stands_with_the_kl_of_what_was_predicted_there(
     place = 1 + int(found.kl[:-1].argmax())
     assert [len(strip["more"][place]), len(strip["less"][place])] == [3, 3]
     token, by = strip["more"][place][0]
-    assert token == told_name(model, int(found.gained[place - 1, 0]))
+    assert token == shown(model.tokenizer, int(found.gained[place - 1, 0]))
     assert by == pytest.approx(float(found.gained_by[place - 1, 0]), abs=1e-3)
     assert strip["less"][place][0][1] < 0
     assert strip["more"][1] == strip["less"][1] == []  # where nothing changes, nothing is named
-
-
-def told_name(model, token):
-    return sw.tokens.pieces(model.tokenizer, [token])[0].shown
 
 
 def test_the_proof_is_of_the_steered_text(model, sae, run):
@@ -73,7 +70,7 @@ def test_the_strip_is_of_the_text_without_edits_whatever_the_run_was_steered_wit
 
 def test_a_sweep_is_told_arm_by_arm_with_what_each_strength_buys_and_costs(model, sae):
     swept = sweep(model, sae, PROMPT, EDITS, [0.5, 2.0], max_new_tokens=4, control="flipped")
-    told = told_sweep(model, swept)
+    told = told_sweep(model, swept, peaks=True)
     arms = told["arms"]
     assert [arm["factor"] for arm in arms] == [0, 0.5, 2.0, 0.5, 2.0]
     assert [arm["control"] for arm in arms] == ["", "", "", "flipped", "flipped"]
@@ -84,18 +81,28 @@ def test_a_sweep_is_told_arm_by_arm_with_what_each_strength_buys_and_costs(model
     assert arms[0]["kl"] == 0
     assert told["safe"] == pytest.approx(swept.safe, abs=1e-4)
     nothing = replace(swept, base=replace(swept.base, concept=float("nan")))
-    assert told_sweep(model, nothing)["arms"][0]["concept"] is None
+    assert told_sweep(model, nothing, peaks=False)["arms"][0]["concept"] is None
 
 
-def test_edits_overlap_where_their_directions_are_alike_or_opposed(sae):
+def test_pushes_overlap_where_their_directions_are_alike_or_opposed(sae):
     # Feature 16 + f is the axis of f backwards.
     edits = [
         sw.Add(5, 1.0),
         sw.Add(7, 1.0),
-        sw.Set(21, 1.0),
+        sw.Set(21, 1.0),  # no push
         sw.Add(5, -2.0, on=False),
         sw.Add(21, -1.0),
+        sw.Add([*[0.0] * 5, -3.0, *[0.0] * 10], 1.0, unit="raw", hook=sae.hook),
     ]
-    assert told_overlaps({"signed": sae}, edits) == [[0, 2, -1.0], [0, 4, 1.0], [2, 4, -1.0]]
+    saes = {"signed": sae}
+    assert told_overlaps(saes, edits) == [
+        ["5", "21", 1.0],
+        ["5", "row 6", -1.0],
+        ["21", "row 6", -1.0],
+    ]
     elsewhere = sw.Add([1.0] * 16, 1.0, unit="raw", hook="blocks.1.hook_resid_post")
-    assert told_overlaps({"signed": sae}, [sw.Add(5, 1.0), elsewhere]) == []
+    assert told_overlaps(saes, [sw.Add(5, 1.0), elsewhere]) == []
+    apart = [sw.Add(5, 1.0, where="prompt"), sw.Add(21, 1.0, where="generated")]
+    assert told_overlaps(saes, apart) == []
+    wrong = sw.Add([1.0] * 4, 1.0, unit="raw", hook=sae.hook)  # a run says what is wrong with it
+    assert told_overlaps(saes, [sw.Add(5, 1.0), wrong]) == []

@@ -203,9 +203,13 @@ function inner(when: Condition): string {
   return "both" in when || "either" in when ? `(${said(when)})` : said(when);
 }
 
-/** The edit with `factor` times its strength; a scale goes that share of its way from 1. */
+/**
+ * The edit with `factor` times its strength; a scale goes that share of its way from 1. At 0 it is
+ * off: a value set to 0 would be an edit still.
+ */
 export function scaled(edit: Edit, factor: number): Edit {
   if (edit.strength === undefined || edit.on === false) return edit;
+  if (factor === 0) return { ...edit, on: false };
   const from = edit.op === "scale" ? 1 : 0;
   return { ...edit, strength: from + factor * (edit.strength - from) };
 }

@@ -203,8 +203,10 @@ export interface Effects {
   /** The mean KL over the steered text. */
   mean?: number | null;
   also?: Moved[];
-  /** Places of two edits that point alike or against each other, and the cosine. */
-  overlaps?: [one: number, two: number, cosine: number][];
+  /** Two edits that point alike or against each other, by feature or row, and the cosine. */
+  overlaps?: [one: string, two: string, cosine: number][];
+  /** Why there are no measurements. */
+  trouble?: string;
   receipt?: string;
   /** The run as Python. */
   code?: string;
@@ -221,10 +223,10 @@ export interface Moved {
 }
 
 /** The edits at one of many strengths. */
-export interface SweepArm extends Arm {
+export interface SweepArm extends Omit<Arm, "name"> {
   /** × the strengths that the edits have in the request. */
   factor: number;
-  /** How much of the feature is in the text, × its peak, as the unsteered model reads it. */
+  /** How much of the feature is in the text, as the unsteered model reads it. */
   concept: number | null;
   /** KL along the text, nats a token. */
   kl: number | null;
@@ -238,13 +240,16 @@ export interface SweepArm extends Arm {
 export interface Sweep {
   id: number;
   state: "working" | "stopped" | "error" | "done";
-  /** What went wrong. */
+  /** What went wrong, and the rest of it. */
   text?: string;
+  detail?: string;
   request?: RunRequest;
   arms?: SweepArm[];
   /** The largest factor whose KL keeps to the budget. */
   safe?: number;
   budget?: number;
+  /** What `concept` counts in. */
+  unit?: "peak" | "raw";
 }
 
 export interface TokensMessage {

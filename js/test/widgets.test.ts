@@ -708,7 +708,6 @@ test("a receipt opens below, and the run is copied as code, or shown where there
 });
 
 const arm = (factor: number, text: string, control: Control = ""): SweepArm => ({
-  name: "",
   control,
   factor,
   tokens: [` ${text}`],
@@ -749,6 +748,7 @@ const sweeping = (swept: Partial<Sweep> = SWEPT) =>
     edits: [EDIT],
     status: DONE,
     run: { ...run(1, [[" a"], [" b"]]), request: REQUEST },
+    sweep: REQUEST,
     swept,
   });
 const key = (selector: string, name: string) =>
@@ -783,6 +783,8 @@ test("the texts of a sweep are read from the keyboard without asking the kernel,
   key(".sae-plot", "Escape");
   await settle();
   expect(texts()).toEqual(["So a", "So b"]);
+  key(".sae-plot", "Enter"); // nothing is looked at
+  await settle();
   expect(model.saved.length).toBe(asked);
   key(".sae-plot", "ArrowLeft");
   await settle();
@@ -791,21 +793,28 @@ test("the texts of a sweep are read from the keyboard without asking the kernel,
   expect(model.get("edits")[0]?.strength).toBe(0.25);
 });
 
-test("a sweep of other settings is greyed, and of other strengths of the same edits it is not", async () => {
+test("a sweep of other edits or settings is greyed, and nothing of it can be taken", async () => {
   const model = await sweeping();
   model.set("edits", [{ ...EDIT, strength: 1 }]);
   await settle();
   expect(el.querySelector(".sae-old .sae-sweep")).toBeNull();
   expect(find(".sae-now").getAttribute("x1")).toBe("600");
-  model.set("edits", [{ ...EDIT, feature: 7 }]);
+  const more = [EDIT, { ...EDIT, feature: 7 }];
+  model.set("edits", more);
   await settle();
   expect(el.querySelector(".sae-now")).toBeNull();
-  model.set("seed", 8);
-  await settle();
   expect(el.querySelector(".sae-old .sae-sweep")).not.toBeNull();
   key(".sae-plot", "ArrowRight");
   await settle();
+  key(".sae-plot", "Enter");
+  find(".sae-plot").click();
+  await settle();
   expect(texts()).toEqual(["So a", "So b"]);
+  expect(model.get("edits")).toEqual(more);
+  model.set("edits", [EDIT]);
+  model.set("seed", 8);
+  await settle();
+  expect(el.querySelector(".sae-old .sae-sweep")).not.toBeNull();
 });
 
 test("a sweep says that it works, and why it cannot", async () => {
@@ -821,9 +830,38 @@ test("edits that overlap are told of, with how much they do", async () => {
     prompt: "So",
     edits: [EDIT, { ...EDIT, feature: 57 }],
     status: DONE,
-    effects: { id: 1, overlaps: [[0, 1, -0.62]] },
+    effects: { id: 1, overlaps: [["131", "57", -0.62]] },
   });
   expect(find(".sae-overlap").textContent).toBe(
     "131 and 57 point against each other (cosine −0.62)",
   );
+});
+
+test("a sweep that goes on can be stopped", async () => {
+  const model = await sweeping({ id: 3, state: "working" });
+  model.set("status", { ...DONE });
+  await settle();
+  const stop = [...el.querySelectorAll<HTMLElement>("button")].find(
+    (b) => b.textContent === "Stop",
+  );
+  expect(stop?.getAttribute("aria-disabled")).toBe("false");
+  stop?.click();
+  expect(model.saved.at(-1)).toEqual({ sweep: {} });
+});
+
+test("no sweep is of a strength of nothing: at none, the edits are off", async () => {
+  const model = await sweeping();
+  key(".sae-plot", "ArrowLeft");
+  await settle();
+  key(".sae-plot", "Home");
+  await settle();
+  key(".sae-plot", "Enter");
+  await settle();
+  expect(model.get("edits")).toEqual([{ ...EDIT, on: false }]);
+});
+
+test("what could not be measured is said beside what was applied", async () => {
+  await proven({ id: 1, trouble: "out of memory" });
+  expect(find(".sae-foot").textContent).toContain("not measured: out of memory");
+  expect(el.querySelector(".sae-panes.sae-old")).toBeNull(); // the texts are as good as ever
 });

@@ -39,6 +39,9 @@ from sae_widgets.steering.terms import SAEs, by_name
 from sae_widgets.tokens import special_mask
 
 BASE = Arm("base")
+TILE = 64
+"""Tokens whose values of all features are held at once."""
+
 ROUNDS = 12
 """Halvings of an interval: a strength is found to a four-thousandth of it."""
 
@@ -210,6 +213,7 @@ def within_budget(
     kl: float,
     most: float = 4.0,
     prompt: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> float:
     """The largest factor, up to `most`, at which the mean KL of scaled `edits` stays within `kl`.
 
@@ -220,6 +224,7 @@ def within_budget(
     check_budget(kl, most)
 
     def fits(factor: float) -> bool:
+        check()
         arm = Arm("scaled", tuple(scaled(edit, factor) for edit in edits))
         base, steered = predictions(model, sae, ids, [BASE, arm], prompt=prompt)
         return float(divergence(base, steered).mean()) <= kl
@@ -306,8 +311,13 @@ def side_effects(
     found = read(model, saes, ids, arms, prompt=prompt, hooks=[looking.hook])
     seen = found.after[looking.hook]
     ordinary = ~torch.tensor(special_mask(model.tokenizer, ids))
+    kept = seen[:, ordinary].to(looking.W_enc)
+    values = torch.zeros(2, looking.d_sae)
     with torch.no_grad():
-        values = looking.encode(seen[:, ordinary].to(looking.W_enc)).float().cpu().mean(1)
+        # In tiles: all values of a long text would fill the memory.
+        for tile in torch.split(kept, TILE, dim=1):
+            values += looking.encode(tile).float().sum(1).cpu()
+    values /= max(1, kept.shape[1])
     change = (values[1] - values[0]).abs()
     first = next(iter(saes), None)
     for edit in edits:

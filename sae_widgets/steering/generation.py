@@ -61,7 +61,8 @@ class Run:
     """Why it ended: as long as asked; every arm at its end, or where its condition was met; the
     context is full; stopped."""
     prefill: int
-    """Times each hook ran on the prompt: 1, or 0 where no edit can act there."""
+    """Times each hook ran on the prompt: 1, or 0 where no edit acts there and the arms share what
+    the model made of it."""
     steps: int
     """Times each hook ran on generated tokens, one token at a time."""
     moved: tuple[tuple[float, ...], ...]

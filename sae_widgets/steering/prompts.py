@@ -16,8 +16,10 @@ class Prompts:
     """What a model made of the newest prompts that it read with nothing edited.
 
     Runs that edit only what is written go on from there. A prompt is read again when the model's
-    weights have changed, or what is hooked into it. `kept` is how many are held, each with the keys
-    and values of all its tokens.
+    weights have changed or a hook was added, and nothing is remembered under hooks of others (see
+    `sae_widgets.model.state`; a module that computes otherwise with the same weights, such as an
+    adapter switched off, is not noticed). `kept` is how many are held, each with the keys and
+    values of all its tokens.
     """
 
     def __init__(self, kept: int = 2) -> None:
@@ -39,13 +41,17 @@ class Prompts:
                 reading = Reading(model)
                 if reading.rereads:
                     return None
-                logits = reading.advance(torch.tensor([list(ids)], device=device_of(model)))
+                read = reading.advance(torch.tensor([list(ids)], device=device_of(model)))
                 # A bridge has hooks of its own from its first pass on.
                 key = (id(model), tuple(ids), state(model))
-                self._known[key] = (logits.float(), reading)
+                # A copy: the row may be a view of the logits of the whole prompt.
+                self._known[key] = (read.float().clone(), reading)
             self._known.move_to_end(key)
             logits, reading = self._known[key]
             while len(self._known) > self._kept:
                 self._known.popitem(last=False)
             forked = reading.fork(rows)
-            return None if forked is None else (logits.repeat(rows, 1), forked)
+            if forked is None:
+                del self._known[key]
+                return None
+            return logits.repeat(rows, 1), forked

@@ -128,7 +128,9 @@ def sweep(
     base, *points = (replace(p, surprise=p.surprise - found[0].surprise) for p in found)
     text, start, most = [*run.ids, *run.tokens[0]], len(run.ids), max(factors)
     try:
-        safe = within_budget(model, sae, text, edits, kl=budget, most=most, prompt=start)
+        safe = within_budget(
+            model, sae, text, edits, kl=budget, most=most, prompt=start, check=check
+        )
     except OverBudget:
         safe = 0.0
     steered, beside = points[: len(factors)], points[len(factors) :]

@@ -274,17 +274,20 @@ def _sae_named(name: str | None, saes: Mapping[str, SAE], wants: object) -> SAE:
 
 
 def overlaps(edits: Sequence[AnyEdit], sae: SAEs) -> list[tuple[int, int, float]]:
-    """For each two edits that are on and act at one hook point, the cosine of their directions.
+    """For each two pushes (Add, Replace) that may act at one place, the cosine of their directions.
 
     Edits are named by their places. What pushes away points away.
     """
     places = [place for place, edit in enumerate(edits) if edit.on]
-    found = terms(Arm("edits", tuple(edits)), by_name(sae))
-    pairs = combinations(zip(places, found, strict=True), 2)
+    pushes = [
+        (place, term.hook, term.act.direction.float().cpu())
+        for place, term in zip(places, terms(Arm("edits", tuple(edits)), by_name(sae)), strict=True)
+        if isinstance(term.act, Push)
+    ]
     return [
-        (one, two, float(F.cosine_similarity(a.act.direction, b.act.direction, dim=0)))
-        for (one, a), (two, b) in pairs
-        if a.hook == b.hook
+        (one, two, float(F.cosine_similarity(a, b, dim=0)))
+        for (one, here, a), (two, there, b) in combinations(pushes, 2)
+        if here == there and a.shape == b.shape and not _apart(edits[one], edits[two])
     ]
 
 

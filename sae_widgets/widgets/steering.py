@@ -13,7 +13,14 @@ from sae_widgets.steering.arms import CONTROLS
 from sae_widgets.steering.code import to_code
 from sae_widgets.steering.edits import Edit, edit_from_json
 from sae_widgets.widgets.panel import Panel, bundle, field, plain
-from sae_widgets.widgets.worker import Check, Executor, Report, Status, default_executor
+from sae_widgets.widgets.worker import (
+    Check,
+    Executor,
+    Report,
+    Status,
+    default_executor,
+    sentence,
+)
 
 LONGEST = 2_000
 """Tokens a person can ask for at once: a slip of the finger must not book the kernel for hours."""
@@ -33,11 +40,11 @@ class Steering(Panel):
     """Turn features up and down, and watch the unsteered and the steered text side by side.
 
     `run(request, check, on_tokens)` makes the texts. `measure(request, check, written)` says what
-    the edits do to texts that are there: it is asked ahead of a run, while they are the old ones,
-    and when it is `written`. `sweep(request, check)` makes texts at many strengths. `features` are
-    those a person can add, each {"sae", "feature", "label", "peak", "density", "push"}, `push`
-    being the edit that is known to steer best with it, or None. `edits` are edits, and this is one,
-    in their JSON form.
+    the edits do to texts that are there: it is asked when a run begins, while they are the old
+    ones, and when it is `written`. `sweep(request, check)` makes texts at many strengths.
+    `features` are those a person can add, each {"sae", "feature", "label", "peak", "density",
+    "push"}, `push` being the edit that is known to steer best with it, or None. `edits` are edits,
+    and this is one, in their JSON form.
     """
 
     _esm = bundle("steering.js")
@@ -57,7 +64,7 @@ class Steering(Panel):
     control = traitlets.Enum(("", *CONTROLS), "").tag(sync=True)  # beside the edits; "": none
     live = traitlets.Bool(True).tag(sync=True)
     stop = traitlets.Int(0).tag(sync=True)
-    sweep = traitlets.Dict().tag(sync=True)  # a request, as for a run
+    sweep = traitlets.Dict().tag(sync=True)  # a request, as for a run; {}: end the sweep
 
     def __init__(
         self,
@@ -79,8 +86,9 @@ class Steering(Panel):
         self._run = run
         self._measure = measure
         self._sweep = sweep
-        self._sweeps = worker(self._show_sweep)
+        self._sweeps, self._measures = worker(self._show_sweep), worker(self._show_trouble)
         self.on_close(self._sweeps.close)
+        self.on_close(self._measures.close)
         self.observe(self._on_request, "request")
         self.observe(self._on_change, list(SETTINGS))
         self.observe(self._on_stop, "stop")
@@ -137,40 +145,57 @@ class Steering(Panel):
     def _on_stop(self, change: Mapping[str, Any]) -> None:
         self._executor.stop(change["new"])
 
+    def _show_trouble(self, status: Status) -> None:
+        """Say why there are no measurements."""
+        if status.state == "error" and status.id == self._newest:
+            self.effects = {"id": status.id, "trouble": status.text}
+
     def _on_sweep(self, change: Mapping[str, Any]) -> None:
         """Sweep beside whatever runs: a run does not wait for a sweep, nor end it."""
+        if not change["new"]:  # no sweep is wanted any more
+            self._sweeps.stop(int(self.swept.get("id") or 0))
+            return
+        id = int(change["new"].get("id") or 0)
         try:
             request = check_request(change["new"])
         except ValueError as error:
-            self._fail(error)
+            self._show_sweep(Status(id, "error", sentence(error)))
             return
 
         def job(check: Check) -> None:
             found = self._sweep(request, check)
-            self.swept = plain({**found, "id": request["id"], "state": "done", "request": request})
+            check()
+            self.swept = plain({**found, "id": id, "state": "done", "request": request})
 
-        self._sweeps.submit(request["id"], job)
+        self._sweeps.submit(id, job)
 
     def _show_sweep(self, status: Status) -> None:
         if status.state != "done":  # a sweep that is done is itself what is shown
-            self.swept = {"id": status.id, "state": status.state, "text": status.text}
+            told = {"id": status.id, "state": status.state, "text": status.text}
+            self.swept = {**told, "detail": status.detail}
 
     def _submit(self, request: Mapping[str, Any]) -> None:
         id = self._newest = int(request["id"])
 
-        def measure(check: Check, *, written: bool) -> None:
-            found = self._measure(request, check, written)
-            if id == self._newest:
-                code = code_of(request)
-                self.effects = plain({**found, "id": id, "code": code})
+        def measure(written: bool) -> None:
+            """Beside the run: no token waits for it, and no run fails because it fails."""
+
+            def job(check: Check) -> None:
+                found = self._measure(request, check, written)
+                check()
+                if id == self._newest:
+                    self.effects = plain({**found, **code, "id": id})
+
+            code = {"code": code_of(request)} if written else {}
+            self._measures.submit(id, job)
 
         def job(check: Check) -> None:
-            measure(check, written=False)
             result = self._run(request, check, TokenFeed(id, self.send))
             if id == self._newest:  # a run that was stopped is shown; one that was replaced is not
                 self.run = plain({**result, "id": id, "request": dict(request)})
-            measure(check, written=True)
+                measure(written=True)
 
+        measure(written=False)
         self._executor.submit(id, job)
 
 

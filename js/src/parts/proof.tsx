@@ -2,15 +2,17 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { change, number } from "../text";
-import type { Edit, Effects, Moved } from "../wire";
+import type { Effects, Moved } from "../wire";
 
 interface AlsoProps {
   also: readonly Moved[];
+  /** Why none can be selected; null where they can. */
+  disabled: string | null;
   onSelect: (feature: Moved) => void;
 }
 
 /** The features that nobody edited and that rose or fell most. */
-export function Also({ also, onSelect }: AlsoProps) {
+export function Also({ also, disabled, onSelect }: AlsoProps) {
   if (also.length === 0) return null;
   return (
     <div class="sae-also sae-tiny">
@@ -24,8 +26,9 @@ export function Also({ also, onSelect }: AlsoProps) {
         <button
           type="button"
           key={`${one.sae} ${one.feature}`}
-          title={`${number(one.before)} → ${number(one.after)}: select it`}
-          onClick={() => onSelect(one)}
+          title={`${number(one.before)} → ${number(one.after)}: ${disabled ?? "select it"}`}
+          aria-disabled={disabled !== null}
+          onClick={() => disabled === null && onSelect(one)}
         >
           <span class="sae-mono sae-soft">{one.feature}</span>
           {one.label && <span class="sae-cut">{one.label}</span>}
@@ -40,18 +43,16 @@ export function Also({ also, onSelect }: AlsoProps) {
 
 interface OverlapsProps {
   overlaps: NonNullable<Effects["overlaps"]>;
-  edits: readonly Edit[];
 }
 
 /** Two edits along much the same direction do more, or less, than each says by itself. */
-export function Overlaps({ overlaps, edits }: OverlapsProps) {
-  const name = (at: number) => String(edits[at]?.feature ?? `row ${at + 1}`);
+export function Overlaps({ overlaps }: OverlapsProps) {
   const listed = [...overlaps].sort((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, MOST);
   return (
     <>
       {listed.map(([one, two, cosine]) => (
         <p key={`${one} ${two}`} class="sae-overlap sae-tiny">
-          {name(one)} and {name(two)} point{" "}
+          {one} and {two} point{" "}
           {cosine > 0 ? "alike: together they push further than each says" : "against each other"}{" "}
           <span class="sae-number sae-soft">(cosine {number(cosine)})</span>
         </p>

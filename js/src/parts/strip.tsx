@@ -28,7 +28,7 @@ export function StripText({ strip: { tokens, given, kl, more, less }, fork }: Pr
   return (
     <>
       {tokens.map((token, i) => {
-        const bare = token.trimStart();
+        const bare = token.trimStart() || token; // what is all white space has its mark, too
         const parts = fork !== null && i === given + fork;
         return (
           <span key={i} class={i < given ? "sae-soft" : ""}>
@@ -50,8 +50,23 @@ export function StripText({ strip: { tokens, given, kl, more, less }, fork }: Pr
           </span>
         );
       })}
+      <span class="sae-hidden">{spoken({ tokens, given, kl, more, less })}</span>
     </>
   );
+}
+
+/** The same for who cannot see or point: the places that change most. */
+export function spoken({ tokens, kl, more }: Strip): string {
+  const most = kl
+    .map((nats, i) => ({ nats, i }))
+    .filter(({ nats }) => nats >= 0.01)
+    .sort((a, b) => b.nats - a.nats)
+    .slice(0, 3)
+    .map(({ nats, i }) => {
+      const likelier = more[i]?.[0]?.[0];
+      return `“${tokens[i]?.trim()}” (KL ${number(nats)}${likelier ? `, likelier ${likelier}` : ""})`;
+    });
+  return most.length ? ` The edits change most what comes at ${most.join(", ")}.` : "";
 }
 
 function said(words: string, shifts: readonly Shift[] | undefined): string {

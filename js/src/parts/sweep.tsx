@@ -3,7 +3,7 @@
 import { useRef } from "preact/hooks";
 import { counts } from "../edits";
 import { number, strength } from "../text";
-import type { Edit, Sweep, SweepArm } from "../wire";
+import type { Arm, Edit, Sweep, SweepArm } from "../wire";
 
 const WIDTH = 600;
 const HEIGHT = 64;
@@ -25,13 +25,17 @@ export function pointsOf({ arms }: Partial<Sweep>): SweepArm[] {
 }
 
 /** The arms that a point stands for: no edit, the edits, and their control. */
-export function armsAt({ arms, request }: Partial<Sweep>, point: number): SweepArm[] {
+export function armsAt({ arms, request }: Partial<Sweep>, point: number): Arm[] {
   const steered = pointsOf({ arms: arms ?? [] });
   const [base, here] = [steered[0], steered[point]];
   if (!base || !here) return [];
   const control = (arms ?? []).find((arm) => arm.control && arm.factor === here.factor);
-  const steeredAt = { ...here, name: `steered at ${named(request?.edits ?? [], here.factor)}` };
-  return control ? [base, steeredAt, control] : [base, steeredAt];
+  const name = `steered at ${named(request?.edits ?? [], here.factor)}`;
+  const found = [
+    { ...base, name: "base" },
+    { ...here, name },
+  ];
+  return control ? [...found, { ...control, name: "control" }] : found;
 }
 
 export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
@@ -53,15 +57,17 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
   const high = (most: number) => (value: number | null) =>
     value === null ? null : HEIGHT - 3 - ((HEIGHT - 6) * Math.max(0, value)) / most;
 
+  const closest = (factor: number): number => {
+    const gaps = points.map((point) => Math.abs(point.factor - factor));
+    return gaps.indexOf(Math.min(...gaps));
+  };
   const nearest = (event: PointerEvent | MouseEvent): number => {
     const edge = plot.current?.getBoundingClientRect();
-    const share = edge ? (event.clientX - edge.left) / (edge.width || 1) : 0;
-    const gaps = points.map((point) => Math.abs(point.factor / last - share));
-    return gaps.indexOf(Math.min(...gaps));
+    return closest(edge ? (last * (event.clientX - edge.left)) / (edge.width || 1) : 0);
   };
   const press = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const here = seen ?? points.findIndex((point) => point.factor >= (at ?? 1));
+    const here = seen ?? closest(at ?? 1);
     const moves: Record<string, () => void> = {
       ArrowRight: () => onSee(Math.min(points.length - 1, here + 1)),
       ArrowUp: () => onSee(Math.min(points.length - 1, here + 1)),
@@ -69,7 +75,7 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
       ArrowDown: () => onSee(Math.max(0, here - 1)),
       Home: () => onSee(0),
       End: () => onSee(points.length - 1),
-      Enter: () => onTake(points[here]?.factor ?? 1),
+      Enter: () => seen !== null && onTake(points[seen]?.factor ?? 1),
     };
     const move = event.key === "Escape" && seen !== null ? () => onSee(null) : moves[event.key];
     if (!move) return;
@@ -79,6 +85,7 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
   };
 
   const edits = sweep.request?.edits ?? [];
+  const told = (arm: SweepArm) => said(arm, sweep.unit === "raw" ? "" : " × peak");
   const shown = seen === null ? null : points[seen];
   return (
     <div class="sae-sweep">
@@ -88,7 +95,7 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
           {controls.length > 1 && <span class="sae-rose"> ┄ its control</span>}{" "}
           <span class="sae-fell">— KL</span>
         </span>
-        <span class="sae-number sae-cut">{shown ? said(shown) : advice(sweep)}</span>
+        <span class="sae-number sae-cut">{shown ? told(shown) : advice(sweep)}</span>
       </div>
       <div
         ref={plot}
@@ -98,8 +105,8 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
         aria-label="strengths that were swept"
         aria-valuemin={0}
         aria-valuemax={last}
-        aria-valuenow={shown?.factor ?? at ?? 1}
-        aria-valuetext={shown ? `${named(edits, shown.factor)}: ${said(shown)}` : "none looked at"}
+        aria-valuenow={Math.min(last, Math.max(0, shown?.factor ?? at ?? 1))}
+        aria-valuetext={shown ? `${named(edits, shown.factor)}: ${told(shown)}` : "none looked at"}
         title="Point to read the text of a strength, click to take it; arrows and Enter do the same"
         onPointerMove={(event) => onSee(nearest(event))}
         onPointerLeave={() => onSee(null)}
@@ -150,8 +157,8 @@ function named(edits: readonly Edit[], factor: number): string {
     : `×${strength(factor)}`;
 }
 
-function said({ concept, kl, surprise, distinct }: SweepArm): string {
-  return `feature ${number(concept)} × peak · KL ${number(kl)} · surprise ${number(surprise)} · distinct ${number(distinct)}`;
+function said({ concept, kl, surprise, distinct }: SweepArm, unit: string): string {
+  return `feature ${number(concept)}${unit} · KL ${number(kl)} · surprise ${number(surprise)} · distinct ${number(distinct)}`;
 }
 
 function advice({ safe, budget }: Partial<Sweep>): string {

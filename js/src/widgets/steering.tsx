@@ -10,7 +10,7 @@ import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../p
 import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
 import { Also, Overlaps, useProof } from "../parts/proof";
-import { armsAt, SweepStrip } from "../parts/sweep";
+import { armsAt, pointsOf, SweepStrip } from "../parts/sweep";
 import { TextBox } from "../parts/textbox";
 import { count, number, parseNumber, seconds } from "../text";
 import type {
@@ -98,7 +98,8 @@ function Steering({ model }: { model: Model }) {
   };
   const sweep = () => {
     if (!alive || draft === "" || !edits.some((edit) => edit.on ?? true)) return;
-    const id = 1 + (model.get("sweep").id ?? 0);
+    if (draft !== shown?.prompt) run(); // its curve stands below the texts
+    const id = 1 + Math.max(model.get("sweep").id ?? 0, swept.id ?? 0);
     save(model, { sweep: { ...settings, id, prompt: draft } });
   };
   const pace = useMemo(
@@ -140,7 +141,9 @@ function Steering({ model }: { model: Model }) {
     missed.current = false;
     run();
   }, [alive]);
-  const stop = () => save(model, { stop: current });
+  const sweeping = alive && swept.state === "working";
+  const stop = () =>
+    save(model, { ...(working && { stop: current }), ...(sweeping && { sweep: {} }) });
   const typed = (text: string) => {
     setDraft(text);
     clearTimeout(timer.current);
@@ -169,7 +172,7 @@ function Steering({ model }: { model: Model }) {
 
   const press = (event: KeyboardEvent) => {
     const target = event.target as HTMLElement;
-    if (event.key === "Escape" && working) stop();
+    if (event.key === "Escape" && (working || sweeping)) stop();
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) return;
     if (event.key === "/") picker.current?.focus();
@@ -204,9 +207,11 @@ function Steering({ model }: { model: Model }) {
     unsent ? "of the prompt before" : stale ? "of the settings before" : "",
   ];
   const outdated = shown?.old || unsent || stale;
-  // While the texts are written, the old ones are measured under the new edits.
-  const measured = effects.id === current ? effects : {};
+  // While the texts are written, the old measurements stand until there are new ones.
+  const measured = working || effects.id === current ? effects : {};
+  const sweptAt = factorBetween(swept.request?.edits ?? [], edits);
   const comparable =
+    sweptAt !== null &&
     swept.request !== undefined &&
     !differs({ ...swept.request, edits, control: settings.control }, settings) &&
     swept.request.prompt === shown?.prompt;
@@ -260,9 +265,9 @@ function Steering({ model }: { model: Model }) {
           </button>
           <button
             type="button"
-            aria-disabled={!alive || !working}
+            aria-disabled={!alive || !(working || sweeping)}
             title={why ?? "Stop writing (Escape)"}
-            onClick={() => working && stop()}
+            onClick={() => (working || sweeping) && stop()}
           >
             Stop
           </button>
@@ -295,7 +300,7 @@ function Steering({ model }: { model: Model }) {
             onRemove={() => remove(i)}
           />
         ))}
-        <Overlaps overlaps={measured.overlaps ?? []} edits={edits} />
+        <Overlaps overlaps={stale ? [] : (measured.overlaps ?? [])} />
         <div class="sae-bar sae-adding">
           <FeaturePicker
             features={features}
@@ -348,7 +353,7 @@ function Steering({ model }: { model: Model }) {
           writing={false}
           old={false}
           strip={{}}
-          kl={looked[1]?.kl ?? null}
+          kl={pointsOf(swept)[seen ?? 0]?.kl ?? null}
         />
       ) : shown ? (
         <Panes
@@ -380,10 +385,13 @@ function Steering({ model }: { model: Model }) {
         </p>
       )}
       {shown && swept.state === "done" && (
-        <div class={comparable ? "" : "sae-old"}>
+        <div
+          class={comparable ? "" : "sae-old"}
+          title={comparable ? undefined : "Of other edits or settings; press sweep again"}
+        >
           <SweepStrip
             sweep={swept}
-            at={comparable ? factorBetween(swept.request?.edits ?? [], edits) : null}
+            at={comparable ? sweptAt : null}
             seen={seen}
             onSee={(point) => setSeen(comparable ? point : null)}
             onTake={(factor) => {
@@ -394,17 +402,24 @@ function Steering({ model }: { model: Model }) {
           />
         </div>
       )}
-      {swept.state !== undefined && swept.state !== "done" && (
-        <p class="sae-soft sae-tiny sae-sweeping">
-          {swept.state === "working" ? "sweeping …" : `no sweep: ${swept.text}`}
-        </p>
-      )}
-      <Also also={proof.also ?? []} onSelect={({ sae, feature }) => pick(sae, feature)} />
+      {swept.state !== undefined &&
+        swept.state !== "done" &&
+        (alive || swept.state === "error") && (
+          <p class="sae-soft sae-tiny sae-sweeping" role="status" title={swept.detail || undefined}>
+            {swept.state === "working" ? "sweeping …" : `no sweep: ${swept.text}`}
+          </p>
+        )}
+      <Also
+        also={proof.also ?? []}
+        disabled={alive ? null : (why ?? "the kernel is silent")}
+        onSelect={({ sae, feature }) => pick(sae, feature)}
+      />
       {shown && (
         <Receipt
           run={outdated || working || status.state !== "done" ? null : (written as Run)}
           effects={proof}
           edits={edits}
+          trouble={effects.id === current ? effects.trouble : undefined}
           message={
             working ? `writing … ${seconds(elapsed)}` : notes.filter((note) => note).join("; ")
           }
@@ -511,6 +526,8 @@ function NumberBox({ value, min, max, step, label, onChange }: NumberBoxProps) {
 interface ReceiptProps {
   run: Run | null;
   effects: Partial<Effects>;
+  /** Why nothing was measured. */
+  trouble: string | undefined;
   edits: readonly Edit[];
   message: string;
 }
@@ -522,7 +539,7 @@ const ENDS: Record<string, string> = {
 };
 
 /** What was really done to the model: proof, not promise. */
-function Receipt({ run, effects, edits, message }: ReceiptProps) {
+function Receipt({ run, effects, trouble, edits, message }: ReceiptProps) {
   const proof = useProof(effects);
   const asked = (run?.request.edits ?? edits).some((edit) => edit.on ?? true);
   return (
@@ -539,6 +556,7 @@ function Receipt({ run, effects, edits, message }: ReceiptProps) {
               </span>
             )}
             {run.note && <span>{run.note}</span>}
+            {trouble && <span class="sae-warn">not measured: {trouble}</span>}
           </>
         ) : (
           <span>{message}</span>
