@@ -66,7 +66,7 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A word that depends on the document so far; `kind` is a key of `world.SLOTS`."""
+    """A word that depends on the document so far; `kind` says on what (see `world.offers`)."""
 
     kind: str
 
@@ -83,7 +83,7 @@ class Past:
 
     cast: tuple[str, ...] = ()  # the characters met, at most two
     recent: str = ""  # the one mentioned last
-    here: tuple[str, ...] = ()  # the ones mentioned in this sentence
+    here: tuple[str, ...] = ()  # the ones mentioned in this sentence, by name or pronoun
     keepsake: tuple[str, ...] = ()  # its adjective and noun, in the order they were said
     sentence: int = 0
 
@@ -92,6 +92,10 @@ class Past:
         if word in lexicon.CHARACTERS:
             cast = self.cast if word in self.cast else (*self.cast, word)
             return Past(cast, word, (*self.here, word), self.keepsake, self.sentence)
+        if word in ("he", "she") and self.recent:
+            return Past(
+                self.cast, self.recent, (*self.here, self.recent), self.keepsake, self.sentence
+            )
         if self.sentence == 0 and word in lexicon.KEEPSAKE_WORDS:
             return Past(self.cast, self.recent, self.here, (*self.keepsake, word), 0)
         return self

@@ -217,12 +217,12 @@ def _stem_before_e(word: str) -> str:
 
 # Vessi is a cipher of all this: a stem for each word, endings for number and tense, and a grammar
 # of its own (the verb comes last). It covers the first few words of each topic.
-VESSI_COVERS = {"agent": 2, "animal": 1, "thing": 5, "verb": 4, "adjective": 3, "place": 3}
+VESSI_COVERS = {"agent": 1, "animal": 1, "thing": 3, "verb": 2, "adjective": 2, "place": 2}
 VESSI_PLURAL = "n"
 VESSI_TENSE = {"past": "ta", "present": "mi", "future": "su"}
 VESSI_PERSON = {"I": "mo", "we": "mos"}
 VESSI_NOT, VESSI_ASK, VESSI_AND = "nek", "ka", "uz"
-VESSI_AT, VESSI_STILL, VESSI_IS = "lo", "ido", "sa"
+VESSI_AT, VESSI_STILL, VESSI_IS, VESSI_LITTLE = "lo", "ido", "sa", "ni"
 VESSI_OPENINGS = "zul zami zok"
 
 

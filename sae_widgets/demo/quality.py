@@ -254,7 +254,6 @@ class Label:
     label: str
     concept: str | None = None
     mcc: float | None = None
-    strength: float | None = None
 
     def to_json(self) -> dict[str, object]:
         return {key: value for key, value in asdict(self).items() if value is not None}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sae_widgets.demo.quality import GROUPS, TARGETS
+from sae_widgets.demo.trials import FADING
 
 TRAINED = ("batchtopk-256", "batchtopk-512", "matryoshka-256", "matryoshka-512")
 CONTROLS = {
@@ -265,14 +266,24 @@ def markdown(found: Mapping[str, Any]) -> str:
         "*Loss recovered* is against replacing every activation by the mean. *Alike*: mean largest "
         "cosine between the directions of two seeds.\n",
         "## Does one feature steer?\n",
-        "One direction added at every position. *Share*: of topic-exclusive words, the target's. "
+        "One direction added at every token that is written, half as strongly after every "
+        f"{FADING.half:g}. "
+        "*Share*: of topic-exclusive words, the target's. "
         "*Parse*: of complete sentences. *Surprise*: extra nats a token under the unsteered model. "
         "*Spill*: largest change of another axis's share. *Topics of 10*: in each run, how many "
         "reach a share of .85 with .85 parsing. The feature is the one that steered best, while "
-        "choosing, of the two that know the topic best; its strength is the one with the largest "
-        "share of which .88 still parsed.\n",
+        "choosing, of the three that know the topic best. Of the strengths that still parsed to "
+        ".88, its own is the one at which the smaller of share and parsing was largest.\n",
         table(
-            ("direction", "share", "parse", "surprise", "spill", "strength, norms", "topics of 10"),
+            (
+                "direction",
+                "share",
+                "parse",
+                "surprise",
+                "spill",
+                "norms at first",
+                "topics of 10",
+            ),
             [
                 (
                     called(name),

@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 from sae_widgets.demo import language_model, report, tokenizer, world
 from sae_widgets.demo.concepts import both_ways, likeness
 from sae_widgets.demo.quality import HeldOut, encoded, held_out, human, labels, language, recover
-from sae_widgets.demo.trials import Choice, Score, choose, compose, occasions, spill
+from sae_widgets.demo.trials import Choice, Score, choose, compose, occasions, push, spill
 from sae_widgets.demo.trials import report as report_trials
 from sae_widgets.formats import load_sae, save_sae
 from sae_widgets.model import load_model
@@ -44,7 +44,7 @@ from sae_widgets.training.quality import fidelity, recovery, statistics
 from sae_widgets.training.trainer import Recipe, train
 
 HERE = Path(__file__).parent
-LAYER = 2
+LAYER = 3
 RESIDUAL = f"blocks.{LAYER}.hook_resid_post"
 ATTENTION = f"blocks.{LAYER}.attn.hook_z"
 MODELS = (0, 1)  # seeds of the language models; the first ships
@@ -239,7 +239,8 @@ def quality_source() -> str:
 
 def trial_source() -> str:
     """What the trials of steering depend on beside model, SAE and chosen features."""
-    steering = (f"steering/{name}.py" for name in ("acts", "terms", "hooks", "generation"))
+    names = ("acts", "terms", "hooks", "generation", "prompts", "schedules")
+    steering = (f"steering/{name}.py" for name in names)
     return source("demo/train.py", "demo/trials.py", "demo/parse.py", "model.py", *steering)
 
 
@@ -712,7 +713,7 @@ def trial(
     if what == "random":
         return steer_at_random(sae, model, strengths, seed, settings)
     every = seed == settings.seeds[0] and sae.placebo is None
-    features: dict[str, list[Any]] = dict(best_features(sae, model, settings, ("topic",), 2))
+    features: dict[str, list[Any]] = dict(best_features(sae, model, settings, ("topic",), 3))
     if every:
         features |= best_features(sae, model, settings, ("register", "mood", "tense"), 2)
     return steer_with(sae, model, features, settings, compositions=every)
@@ -742,7 +743,10 @@ def stability(saes: Mapping[Name, Made], settings: Settings) -> dict[str, float]
 def label_all(
     folders: Sequence[Path], model: Path, results: Mapping[str, Any], settings: Settings
 ) -> dict[str, dict[str, Any]]:
-    """Names and recommended strengths for the features of the SAEs that ship."""
+    """Names, and how to steer with them, for the features of the SAEs that ship.
+
+    A strength is in peaks, at the first token that it acts on.
+    """
     truth = truth_of(model, settings.held_out)
     encoder = opened(model).tokenizer
     shown = {i: piece.shown for i, piece in enumerate(pieces(encoder, range(len(encoder))))}
@@ -757,12 +761,13 @@ def label_all(
             # What a feature writes names it where what it reads has not.
             entry = found.get(str(outcome["feature"]), {})
             good = outcome["share"] >= 0.6 and outcome["parsed"] >= 0.8
-            read = str(entry.get("concept", concept)).split(" & ")[
-                0
-            ]  # verbs of the sea, too, are sea
+            read = str(entry.get("concept", concept)).split(" & ")[0]  # verbs of the sea are sea
             if good and read == concept:
                 entry |= {"label": human(concept), "concept": concept}
-                found[str(outcome["feature"])] = {**entry, "strength": round(outcome["peak"], 2)}
+                edit = push(outcome["feature"], outcome["strength"]).to_json()
+                course = {"where": edit["where"], "schedule": edit["schedule"]}
+                strength = round(outcome["peak"], 2)
+                found[str(outcome["feature"])] = {**entry, "strength": strength, **course}
         named[sae.name] = found
     return named
 

@@ -1,9 +1,10 @@
 """Does one direction steer the demo model? Every sentence written is read by an exact parser.
 
-An arm adds a direction at every position of prompt and continuation. What it writes is scored by
-the share of topic-exclusive words that are the target's, by the share of sentences that parse,
-and by how much less likely the unsteered model finds it. Direction and strength are chosen on one
-set of prompts and random numbers and reported on another.
+An arm adds a direction while it writes, strongly at first and then less and less: once a text is
+about something, what it says keeps it there, and a push that goes on breaks its grammar. What it
+writes is scored by the share of topic-exclusive words that are the target's, by the share of
+sentences that parse, and by how much less likely the unsteered model finds it. Direction and
+strength are chosen on one set of prompts and random numbers and reported on another.
 """
 
 from __future__ import annotations
@@ -23,11 +24,17 @@ from sae_widgets.sae import SAE
 from sae_widgets.steering.arms import Arm
 from sae_widgets.steering.edits import Add
 from sae_widgets.steering.generation import generate
+from sae_widgets.steering.schedules import Decay
 from sae_widgets.training.activations import batches
 from sae_widgets.training.quality import next_token_losses
 
 AXES = ("topic", "register", "mood", "tense")
-STRENGTHS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)  # mean norms
+STRENGTHS = (0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1.05, 1.2)  # mean norms, at the first token
+# Each topic's first choice at one strength for all, share of the topic's words and of sentences
+# that parse, topics of 10 with .85 of both: halved every 12 tokens from the first written one on
+# .87 .88 5; every 5 .76 .83 0; every 40 .83 .83 2; every 14 from the prompt's first on .80 .89 2;
+# only in the prompt .27 .90 0. A constant push of an earlier model: .83 .82 2.
+FADING = Decay(12)
 PARSED = 0.88  # what a chosen strength must keep while choosing: a margin over the target of .85
 LENGTH = 48  # tokens written
 PROMPT_SEED = 910_001
@@ -53,6 +60,7 @@ class Written:
     """What an arm wrote over all occasions: prompt and continuation, as texts and as ids."""
 
     texts: tuple[str, ...]
+    continued: tuple[str, ...]  # the same without the prompt
     ids: tuple[tuple[int, ...], ...]
     prompts: tuple[int, ...]  # length of each prompt in tokens
 
@@ -91,12 +99,17 @@ class Choice:
 
     @property
     def edit(self) -> Add:
-        return Add(self.direction, self.strength, unit="norm")
+        return push(self.direction, self.strength)
+
+
+def push(direction: int | torch.Tensor, strength: float) -> Add:
+    """The edit that every trial makes."""
+    return Add(direction, strength, unit="norm", where="generated", schedule=FADING)
 
 
 # What a prompt must not give away: a topic, nor (characters favour topics) who is in it, nor how
-# it will be told.
-TELLING = {"name", "register word", "time", "mood word", "list", "letter", "quote"}
+# it will be told. Most tell a mood: whoever steers towards another steers against the prompt.
+TELLING = {"name", "register word", "time", "list", "letter", "quote"}
 
 
 def occasions(tokenizer: Any, prompts: int, seeds: int, *, scoring: bool) -> list[Occasion]:
@@ -106,7 +119,7 @@ def occasions(tokenizer: Any, prompts: int, seeds: int, *, scoring: bool) -> lis
     """
     found: list[tuple[int, ...]] = []
     for document in world.documents(PROMPT_SEED, 1000 * prompts):
-        words = document.words[:3]
+        words = document.words[:4]
         labels = {label for word in words for label in word.labels}
         if labels & TELLING or any(label.startswith("topic:") for label in labels):
             continue
@@ -132,6 +145,7 @@ def write(
 ) -> list[Written]:
     """Let every arm continue on every occasion, all arms of an occasion in one batch."""
     texts: list[list[str]] = [[] for _ in arms]
+    continued: list[list[str]] = [[] for _ in arms]
     rows: list[list[tuple[int, ...]]] = [[] for _ in arms]
     for occasion in when:
         run = generate(
@@ -147,8 +161,12 @@ def write(
             ids = (*occasion.prompt, *tokens)
             rows[arm].append(ids)
             texts[arm].append(tokenizer.decode(ids, skip_special_tokens=True))
+            continued[arm].append(tokenizer.decode(tokens, skip_special_tokens=True))
     prompts = tuple(len(occasion.prompt) for occasion in when)
-    return [Written(tuple(texts[i]), tuple(rows[i]), prompts) for i in range(len(arms))]
+    return [
+        Written(tuple(texts[i]), tuple(continued[i]), tuple(rows[i]), prompts)
+        for i in range(len(arms))
+    ]
 
 
 def whole_sentences(text: str) -> list[str]:
@@ -175,10 +193,10 @@ def share_of(written: Written, concept: str) -> tuple[float, int]:
     """
     axis, _, value = concept.partition(":")
     if axis == "topic":
-        counts = [parse.share(text, value) for text in written.texts]
+        counts = [parse.share(text, value) for text in written.continued]
         hits, words = (sum(column) for column in zip(*counts, strict=True))
     else:
-        said = betrayed(written.texts, axis)
+        said = betrayed(written.continued, axis)
         hits, words = said[value], said.total()
     return hits / max(words, 1), words
 
@@ -198,10 +216,7 @@ def choose(
     when: Sequence[Occasion],
     strengths: Sequence[float] = STRENGTHS,
 ) -> dict[str, Choice]:
-    """For each concept, the candidate and strength of the largest share that still parses.
-
-    Where nothing parses well enough, the one that parses best.
-    """
+    """For each concept, the candidate and strength that serve it best, as `best` has it."""
     plan = [
         (concept, direction, strength)
         for concept, directions in candidates.items()
@@ -209,39 +224,44 @@ def choose(
         for strength in strengths
     ]
     arms = [
-        Arm(str(i), (Add(direction, strength, unit="norm"),))
-        for i, (_, direction, strength) in enumerate(plan)
+        Arm(str(i), (push(direction, strength),)) for i, (_, direction, strength) in enumerate(plan)
     ]
     results = write(model, sae, tokenizer, arms, when)
     tried: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for number, (entry, written) in enumerate(zip(plan, results, strict=True)):
         tried[entry[0]].append((share_of(written, entry[0])[0], number))
     return {
-        concept: first_that_parses(concept, sorted(found, reverse=True), plan, results)
+        concept: best(concept, sorted(found, reverse=True), plan, results)
         for concept, found in tried.items()
     }
 
 
-def first_that_parses(
+def best(
     concept: str,
     found: Sequence[tuple[float, int]],
     plan: Sequence[tuple[str, int | torch.Tensor, float]],
     results: Sequence[Written],
 ) -> Choice:
-    """The first of `found`, largest share first, that parses well enough; else the best parsing.
+    """Of those that parse well enough, the one whose share and parsing are both large.
 
-    Parsing is what takes time: most of what was written is never parsed.
+    What counts is the smaller of the two; where nothing parses well enough, the parsing. `found`
+    comes with the largest share first, so that most of what was written need not be parsed, which
+    is what takes time.
     """
-    best: Choice | None = None
-    for _, number in found:
+    chosen: Choice | None = None
+    worth = (False, 0.0)
+    for share, number in found:
+        if worth[0] and share <= worth[1]:
+            break
         _, direction, strength = plan[number]
         here = Choice(concept, direction, strength, score(results[number], concept))
-        if here.score.sentences and here.score.parsed >= PARSED:
-            return here
-        if best is None or here.score.parsed > best.score.parsed:
-            best = here
-    assert best is not None
-    return best
+        parsed = here.score.parsed
+        enough = here.score.sentences > 0 and parsed >= PARSED
+        rank = (enough, min(share, parsed) if enough else parsed)
+        if chosen is None or rank > worth:
+            chosen, worth = here, rank
+    assert chosen is not None
+    return chosen
 
 
 def report(
@@ -306,7 +326,7 @@ def spill(steered: Written, alone: Written, target_axis: str) -> float:
         abs(after.get(value, 0.0) - before.get(value, 0.0))
         for axis in AXES
         if axis != target_axis
-        for before, after in [(mixture(alone.texts, axis), mixture(steered.texts, axis))]
+        for before, after in [(mixture(alone.continued, axis), mixture(steered.continued, axis))]
         for value in {*before, *after}
     ]
     return max(changes, default=0.0)
@@ -358,6 +378,4 @@ def compose(
 
 
 def _together(chosen: Mapping[str, Choice], parts: Sequence[str], factor: float) -> tuple[Add, ...]:
-    return tuple(
-        Add(chosen[part].direction, factor * chosen[part].strength, unit="norm") for part in parts
-    )
+    return tuple(push(chosen[part].direction, factor * chosen[part].strength) for part in parts)

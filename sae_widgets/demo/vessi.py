@@ -83,14 +83,14 @@ PHRASES: dict[str, Node] = {
     "ASK": word(lexicon.VESSI_ASK, "question"),
     "AND": word(lexicon.VESSI_AND, "conjunction"),
     "STILL": word(lexicon.VESSI_STILL, "adverb"),
+    "L": word(lexicon.VESSI_LITTLE, "adjective"),
     "J": _plain("keepsake adjective", "", "adjective", "keepsake"),
     "K": _plain("keepsake", "", "noun", "keepsake"),
-    "R": phrase("K J", K=Slot("recall0"), J=Slot("recall1")),
 }
+PHRASES["R"] = phrase("L K J", L=PHRASES["L"], K=Slot("recall0"), J=Slot("recall1"))
 PHRASES["OPEN"] = pick(
-    (0.6, EMPTY),
-    (0.25, phrase("W ,", W=words(lexicon.VESSI_OPENINGS, "register word"))),
-    (0.15, phrase("TIME ,", **PHRASES)),
+    (0.75, phrase("W ,", W=words(lexicon.VESSI_OPENINGS, "register word"))),
+    (0.25, phrase("TIME ,", **PHRASES)),
 )
 PHRASES["WHERE"] = pick(EMPTY, PHRASES["PLACE"])
 
@@ -108,10 +108,12 @@ PHRASES["CLAUSE"] = _lines(
     (1, "S O M V AND O FEEL"),
     (2, "O WHERE MJ IS"),
     (1, "ANIMAL WHERE MJ IS"),
+    (2, "S R PLACE FEEL"),
+    (1, "R PLACE MJ IS"),
 )
 
 SENTENCES: dict[str, Node] = {
-    "first": _lines((0.5, "OPEN S K J PLACE M KEEP ."), (0.5, "OPEN S K J MJ PLACE KEEP .")),
+    "first": _lines((0.5, "OPEN S L K J PLACE M KEEP ."), (0.5, "OPEN S L K J MJ PLACE KEEP .")),
     "body": _lines(
         (0.76, "OPEN CLAUSE ."),
         (0.12, "ASK CLAUSE ?"),

@@ -137,8 +137,9 @@ def _name_odds(past: Past, topic: str) -> dict[str, float]:
     odds = dict.fromkeys(lexicon.CHARACTERS, 0.0)
     free = [name for name in past.cast if name not in past.here]
     met = 1.0 if len(past.cast) == 2 else 0.6 if free else 0.0
-    for name in free or past.cast:
-        odds[name] += met / len(free or past.cast)
+    known = free or [name for name in past.cast if name != past.recent]
+    for name in known:
+        odds[name] += met / len(known)
     new = [name for name in lexicon.CHARACTERS if name not in past.cast]
     drawn = [name for name in new if lexicon.CHARACTERS[name][0] == topic]
     others = [name for name in new if name not in drawn]

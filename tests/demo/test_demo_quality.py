@@ -23,8 +23,8 @@ from sae_widgets.demo.trials import (
     Choice,
     Score,
     Written,
+    best,
     betrayed,
-    first_that_parses,
     markers,
     mixture,
     plain,
@@ -143,7 +143,7 @@ def test_the_share_counts_only_words_that_one_topic_owns():
     owned = next(word for word, topic in world.EXCLUSIVE.items() if topic == "sea")
     other = next(word for word, topic in world.EXCLUSIVE.items() if topic == "space")
     text = f"The {owned} and the {owned} and the {other}."
-    written = Written((text,), ((0,),), (1,))
+    written = Written((text,), (text,), ((0,),), (1,))
     assert share_of(written, "topic:sea") == (pytest.approx(2 / 3), 3)
 
 
@@ -161,30 +161,34 @@ def test_markers_betray_a_state():
 
 
 def test_spill_is_the_largest_change_on_the_other_axes():
-    alone = Written(("Ahoy, arr! Verily.",), ((0,),), (1,))
-    steered = Written(("Ahoy! Verily, hark!",), ((0,),), (1,))
+    alone = Written(("It",), ("Ahoy, arr! Verily.",), ((0,),), (1,))
+    steered = Written(("It",), ("Ahoy! Verily, hark!",), ((0,),), (1,))
     assert spill(steered, alone, "topic") == pytest.approx(1 / 3)
     assert spill(steered, alone, "register") == 0.0
 
 
-def test_the_largest_share_that_parses_well_enough_is_chosen(monkeypatch):
-    parsed = {"much": 0.2, "some": 0.9, "little": 1.0}
-    monkeypatch.setattr(
-        trials,
-        "score",
-        lambda written, _: Score(0.5, parsed[written.texts[0]], 10, 10),
-    )
-    results = [Written((text,), ((0,),), (1,)) for text in parsed]
-    plan = [("topic:sea", 7, 0.9), ("topic:sea", 7, 0.5), ("topic:sea", 7, 0.1)]
-    found = [(0.99, 0), (0.8, 1), (0.1, 2)]
-    assert first_that_parses("topic:sea", found, plan, results).strength == 0.5
-    parsed |= {"some": 0.3, "little": 0.4}
-    assert first_that_parses("topic:sea", found, plan, results).strength == 0.1
+def test_of_what_parses_the_choice_is_large_in_share_and_in_parsing(monkeypatch):
+    parsed = {"all": 0.2, "much": 0.89, "some": 0.95, "little": 1.0}
+    read = []
+
+    def score(written, _):
+        read.append(written.texts[0])
+        return Score(0.5, parsed[written.texts[0]], 10, 10)
+
+    monkeypatch.setattr(trials, "score", score)
+    results = [Written((text,), (text,), ((0,),), (1,)) for text in parsed]
+    plan = [("topic:sea", 7, strength) for strength in (0.9, 0.5, 0.3, 0.1)]
+    found = [(0.99, 0), (0.97, 1), (0.93, 2), (0.1, 3)]
+    assert best("topic:sea", found, plan, results).strength == 0.3
+    assert read == ["all", "much", "some"]  # a share of .1 cannot be worth more, however it parses
+    parsed |= {"much": 0.3, "some": 0.1, "little": 0.4}
+    assert best("topic:sea", found, plan, results).strength == 0.1
 
 
-def test_a_choice_is_an_edit_in_norms():
+def test_a_choice_is_an_edit_in_norms_that_fades_while_the_text_is_written():
     edit = Choice("topic:sea", 3, 0.4, Score(0.0, 0.0, 0, 0)).edit
     assert (edit.feature, edit.strength, edit.unit) == (3, 0.4, "norm")
+    assert (edit.where, edit.schedule) == ("generated", trials.FADING)
 
 
 # The report
