@@ -13,6 +13,8 @@ import type {
 
 /** How far a slider reaches, × peak or × norm; farther values can be typed. */
 const REACH = 1.2;
+/** And so far beyond the recommended strength, × that. */
+const BEYOND = 1.5;
 const FARTHEST_SCALE = 3;
 const FARTHEST_TURN = 90;
 
@@ -26,7 +28,9 @@ export function counts(op: Operation): "units" | "number" | "nothing" {
 function reach(edit: Edit, feature: SteeringFeature | undefined): number {
   if (edit.op === "scale") return FARTHEST_SCALE;
   if (edit.op === "rotate") return FARTHEST_TURN;
-  return REACH * (edit.unit === "raw" ? feature?.peak || 10 : 1);
+  const peaks = Math.max(REACH, BEYOND * (feature?.push?.strength ?? 0));
+  if (edit.unit === "raw") return feature?.peak ? peaks * feature.peak : 10 * REACH;
+  return edit.unit === "norm" ? REACH : peaks;
 }
 
 /** The strength at which an operation changes nothing; null where no strength does. */

@@ -51,6 +51,13 @@ test("a slider has zero in its middle for add, and at its start for set and scal
   expect(range({ ...add, op: "scale" }, sea)).toEqual([0, 3]);
 });
 
+test("a slider reaches beyond what is recommended", () => {
+  const strong = { ...sea, push: { ...(sea.push as Edit), strength: 2 } };
+  expect(range(add, strong)).toEqual([-3, 3]);
+  expect(range({ ...add, unit: "raw" }, strong)).toEqual([-18, 18]);
+  expect(range({ ...add, unit: "norm" }, strong)).toEqual([-1.2, 1.2]);
+});
+
 test("a slider reaches as far in raw units, and out to any value that was typed", () => {
   expect(range({ ...add, unit: "raw" }, sea)[1]).toBeCloseTo(7.2);
   expect(range({ ...add, strength: -5 }, sea)).toEqual([-5, 5]);

@@ -153,7 +153,7 @@ function named(edits: readonly Edit[], factor: number): string {
   const strong = edits.filter((edit) => edit.on !== false && edit.strength !== undefined);
   const [only] = strong;
   return strong.length === 1 && only?.strength !== undefined && counts(only.op) === "units"
-    ? strength(factor * only.strength)
+    ? strength(Number((factor * only.strength).toPrecision(3)))
     : `×${strength(factor)}`;
 }
 
