@@ -7,6 +7,8 @@ edited      a run under five edits, to the same run without any (budget 1.05)
 pair        base and steered together, to Hugging Face's own `generate` of one text (budget 1.3)
 eight       eight arms in one batch, to one arm (budget 1.5)
 receipt     measuring a run once more, to the run
+move        from a moved slider to the first steered token, the prompt being remembered, the edits
+            those of generated tokens: to one decode step (budget 1.3)
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,10 +27,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_widgets as sw
 from sae_widgets.demo.load import load_demo
+from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import receipt
 
 NEW = 64
 ROUNDS = 7
+
+
+class Enough(Exception):
+    """All has been seen that was to be timed."""
 
 
 def main() -> None:
@@ -63,6 +72,29 @@ def ratios(model: Any) -> dict[str, float]:
     def run(*arms: sw.Arm) -> Any:
         return sw.generate(model, sae, ids, arms, max_new_tokens=NEW)
 
+    late = sw.Arm("late", tuple(replace(edit, where="generated") for edit in edits))
+    prompts = Prompts()
+    with torch.inference_mode():
+        begun = prompts.begin(model, ids, 2)
+    assert begun is not None
+
+    def move() -> None:
+        seen = []
+
+        def tell(step: list[int | None]) -> None:
+            seen.append(step)
+            if len(seen) == 2:  # the first token is drawn before anything is edited
+                raise Enough
+
+        with suppress(Enough):
+            sw.generate(
+                model, sae, ids, [base, late], max_new_tokens=3, prompts=prompts, on_step=tell
+            )
+
+    def step() -> None:
+        with torch.inference_mode():
+            begun[1].advance(torch.tensor([[5], [9]]))
+
     def plain() -> None:
         with torch.inference_mode():
             network.generate(start, attention_mask=torch.ones_like(start), **options)
@@ -75,12 +107,15 @@ def ratios(model: Any) -> dict[str, float]:
         eight=lambda: run(*eight),
         plain=plain,
         receipt=lambda: receipt(model, sae, done),
+        move=move,
+        step=step,
     )
     return {
         "edited / unedited": times["edited"] / times["base"],
         "base and steered / generate of Hugging Face": times["pair"] / times["plain"],
         "eight arms / one": times["eight"] / times["edited"],
         "receipt / run": times["receipt"] / times["pair"],
+        "first steered token after a move / decode step": times["move"] / times["step"],
         "one arm, tokens a second": NEW / times["base"],
     }
 
