@@ -34,9 +34,10 @@ class Prompts:
         The prompt is read once for all of them, or not at all. None where a model cannot do that.
         """
         with lock(model), torch.inference_mode():
-            if state(model) is None:
+            now = state(model)
+            if now is None:
                 return None
-            key = (id(model), tuple(ids), state(model))
+            key = (id(model), tuple(ids), now)
             if key not in self._known:
                 reading = Reading(model)
                 if reading.rereads:
