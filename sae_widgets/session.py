@@ -112,6 +112,7 @@ class Session(traitlets.HasTraits):
         self._steerings: list[Steering] = []
         self._prompts = Prompts()
         self._ran: dict[tuple[Any, ...], Run] = {}
+        self._strip: tuple[Any, dict[str, Any]] | None = None
         self._guard = threading.Lock()
         if getattr(model, "tokenizer", None) is None:
             raise ValueError(
@@ -540,7 +541,11 @@ class Session(traitlets.HasTraits):
         if run is None:
             return found
         if run.tokens[0]:
-            found |= told_strip(self.model, self.saes, run, edits)
+            # When the texts are written, this has mostly been measured while they were.
+            key, strip = (run.model["weights"], run.ids, run.tokens[0], edits), self._strip
+            if strip is None or strip[0] != key:
+                strip = self._strip = key, told_strip(self.model, self.saes, run, edits)
+            found |= strip[1]
         check()
         if written and run.tokens[1] and run.arms[1].edits == edits:
             found |= told_proof(self.model, self.saes, run, self.sae, self._about)
@@ -548,12 +553,11 @@ class Session(traitlets.HasTraits):
 
     def _swept(self, request: Mapping[str, Any], check: Callable[[], None]) -> dict[str, Any]:
         """What the edits of a request write and do at many strengths, a control beside them."""
-        edits = [edit for edit in map(edit_from_json, request["edits"]) if edit.on]
         found = sweep(
             self.model,
             self.saes,
             self._encode(request["prompt"], whole=True).ids,
-            edits,
+            [edit_from_json(edit) for edit in request["edits"]],
             max_new_tokens=request["length"],
             temperature=request["temperature"],
             seed=request["seed"],
@@ -561,9 +565,7 @@ class Session(traitlets.HasTraits):
             check=check,
             prompts=self._prompts,
         )
-        first = edits[0]
-        known = first.feature is not None and self._sae(first.sae).stats is not None
-        return told_sweep(self.model, found, peaks=known)
+        return told_sweep(self.model, found)
 
     # Helpers
 

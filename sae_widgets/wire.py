@@ -115,11 +115,8 @@ def told_proof(
     }
 
 
-def told_sweep(model: Model, swept: Sweep, *, peaks: bool) -> dict[str, Any]:
-    """What every strength of a sweep writes, buys and costs; the first point is no edit at all.
-
-    peaks: the concept is counted in peaks of the feature, and not in its own units.
-    """
+def told_sweep(model: Model, swept: Sweep) -> dict[str, Any]:
+    """What every strength of a sweep writes, buys and costs; the first point is no edit at all."""
     run, points = swept.run, [swept.base, *swept.steered, *swept.control]
     arms = [
         {
@@ -135,7 +132,7 @@ def told_sweep(model: Model, swept: Sweep, *, peaks: bool) -> dict[str, Any]:
         "arms": arms,
         "safe": round(swept.safe, 4),
         "budget": swept.budget,
-        "unit": "peak" if peaks else "raw",
+        "unit": "peak" if swept.peaks else "raw",
     }
 
 

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import tiny
 import torch
 import traitlets
+from waiting import until
 
 import sae_widgets as sw
 from sae_widgets.features import capture
@@ -17,6 +17,7 @@ from sae_widgets.model import activations
 from sae_widgets.session import SAMPLE
 from sae_widgets.tokens import encode
 from sae_widgets.widgets import Cancelled
+from sae_widgets.wire import told_strip
 
 TEXT = "the sea and the ship"
 FADING = {"strength": 0.7, "where": "generated", "schedule": {"kind": "decay", "half": 6}}
@@ -197,6 +198,24 @@ def test_what_edits_do_is_measured_on_the_newest_texts_of_the_same_settings(sess
     assert "receipt" not in measured(moved, True)  # the text is not that of these edits
     assert measured(asked(edits=[sw.Add(5, 2.0, on=False)]), True) == {}
     assert "kl" not in measured(asked(edits=[sw.Add(5, 2.0)], seed=9), False)
+
+
+def test_what_was_measured_while_a_text_was_written_is_not_measured_again(session, monkeypatch):
+    made = []
+
+    def counted(*given):
+        made.append(given)
+        return told_strip(*given)
+
+    monkeypatch.setattr("sae_widgets.session.told_strip", counted)
+    request = asked(edits=[sw.Add(5, 2.0)])
+    for _ in range(2):
+        session._run(request, no_check, lambda _: None)
+        strips = [session._measured(request, no_check, written)["kl"] for written in (False, True)]
+        assert strips[0] == strips[1]
+    assert len(made) == 1
+    session._measured(asked(edits=[sw.Add(5, 3.0)]), no_check, False)
+    assert len(made) == 2
 
 
 def test_a_panel_sweeps_with_the_control_it_shows_or_a_random_one(session):
@@ -389,10 +408,7 @@ def test_a_feature_is_steered_in_the_sae_that_it_was_seen_in(session):
     widget.set_state({"steer": {"id": 1, "feature": 3, "sae": "lower"}})
     assert [(edit.feature, edit.sae) for edit in session.edits] == [(3, "lower")]
     assert (session.chosen, session.selected) == ("lower", 3)
-    end = time.monotonic() + 10
-    while widget.view["sae"] != "lower" or widget.card.get("sae") != "lower":
-        assert time.monotonic() < end
-        time.sleep(0.002)
+    until(lambda: widget.view["sae"] == widget.card.get("sae") == "lower", seconds=10)
 
 
 def test_a_label_that_recommends_what_cannot_be_done_is_refused(model):

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import traitlets
+from waiting import until
 
 from sae_widgets.steering.edits import Ablate, Add
 from sae_widgets.widgets import (
@@ -19,6 +20,7 @@ from sae_widgets.widgets import (
 from sae_widgets.widgets import panel as panel_module
 from sae_widgets.widgets.panel import bundle, plain
 from sae_widgets.widgets.steering import TokenFeed, check_edit, check_request
+from sae_widgets.widgets.worker import Status
 
 SAES = [
     {"name": "topk", "title": "TopK", "placebo": None, "hook": "h", "width": 9},
@@ -74,6 +76,19 @@ def steering(run=None, **options):
 
     widget = Steering(run or plausible, saes=SAES, worker=Inline, **options)
     return widget, asked
+
+
+def without_end():
+    """A job that goes on until `check` ends it, and the event of its beginning."""
+    begun = threading.Event()
+
+    def go_on(_request, check, *_):
+        begun.set()
+        while True:
+            check()
+            time.sleep(0.001)
+
+    return go_on, begun
 
 
 def from_browser(widget, **state):
@@ -204,10 +219,7 @@ def test_the_card_is_there_when_the_cell_that_selects_ends_and_a_busy_model_hold
     assert time.monotonic() - start < 5, "it was not held up"
     assert widget.card["feature"] == 7
     free.set()
-    end = time.monotonic() + 5
-    while widget.card["feature"] != 2:
-        assert time.monotonic() < end
-        time.sleep(0.002)
+    until(lambda: widget.card["feature"] == 2)
 
 
 def test_steer_it_reaches_the_one_who_was_given():
@@ -391,16 +403,13 @@ def test_a_measurement_that_fails_spoils_no_run():
 
 
 def test_a_run_that_is_stopped_is_measured_as_far_as_it_came():
-    begun = threading.Event()
+    endless, begun = without_end()
 
-    def run(request, check, on_tokens):  # noqa: ARG001
-        begun.set()
-        while True:
-            try:
-                check()
-            except Cancelled:
-                return {"arms": [], "ended": "stopped"}
-            time.sleep(0.001)
+    def run(request, check, on_tokens):
+        try:
+            endless(request, check, on_tokens)
+        except Cancelled:
+            return {"arms": [], "ended": "stopped"}
 
     def measure(request, check, written):  # noqa: ARG001
         check()
@@ -409,10 +418,7 @@ def test_a_run_that_is_stopped_is_measured_as_far_as_it_came():
     widget = Steering(run, measure, saes=SAES, prompt="So")
     assert begun.wait(5)
     from_browser(widget, stop=widget.status["id"])
-    end = time.monotonic() + 5
-    while widget.effects.get("mean") != 0.5 or widget.status["state"] == "working":
-        assert time.monotonic() < end
-        time.sleep(0.002)
+    until(lambda: widget.effects.get("mean") == 0.5 and widget.status["state"] != "working")
     assert (widget.status["state"], widget.run["ended"]) == ("done", "stopped")
 
 
@@ -432,6 +438,8 @@ def test_a_sweep_is_made_beside_the_run_and_tells_what_it_is_of():
     assert seen == [("So", "working")]
     assert (widget.swept["id"], widget.swept["state"], widget.swept["safe"]) == (4, "done", 1.0)
     assert widget.swept["request"]["edits"] == [EDIT]
+    widget._show_sweep(Status(5, "working"))
+    assert (widget.swept["state"], widget.swept["safe"]) == ("working", 1.0)  # the old one stays
     assert asked == []  # nothing ran, and no run was ended
 
 
@@ -451,41 +459,21 @@ def test_a_sweep_that_cannot_be_made_says_why():
 
 
 def test_a_sweep_is_stopped_without_a_word_to_the_run():
-    begun = threading.Event()
-
-    def sweep(request, check):  # noqa: ARG001
-        begun.set()
-        while True:
-            check()
-            time.sleep(0.001)
-
-    widget = Steering(lambda *_: {}, sweep=sweep, saes=SAES)
+    endless, begun = without_end()
+    widget = Steering(lambda *_: {}, sweep=endless, saes=SAES)
     from_browser(widget, sweep={**SWEEP, "edits": [EDIT]})
     assert begun.wait(5)
     from_browser(widget, sweep={})
-    end = time.monotonic() + 5
-    while widget.swept["state"] != "stopped":
-        assert time.monotonic() < end
-        time.sleep(0.002)
+    until(lambda: widget.swept["state"] == "stopped")
     assert widget.status["state"] == "idle"
 
 
 def test_stop_ends_the_run_it_names():
-    begun = threading.Event()
-
-    def run(request, check, on_tokens):  # noqa: ARG001
-        begun.set()
-        while True:
-            check()
-            time.sleep(0.001)
-
-    widget = Steering(run, saes=SAES, prompt="So")
+    endless, begun = without_end()
+    widget = Steering(endless, saes=SAES, prompt="So")
     assert begun.wait(5)
     from_browser(widget, stop=widget.status["id"])
-    end = time.monotonic() + 5
-    while widget.status["state"] != "stopped":
-        assert time.monotonic() < end
-        time.sleep(0.002)
+    until(lambda: widget.status["state"] == "stopped")
 
 
 def test_streamed_tokens_are_gathered_to_twenty_messages_a_second(monkeypatch):

@@ -70,7 +70,7 @@ def test_the_strip_is_of_the_text_without_edits_whatever_the_run_was_steered_wit
 
 def test_a_sweep_is_told_arm_by_arm_with_what_each_strength_buys_and_costs(model, sae):
     swept = sweep(model, sae, PROMPT, EDITS, [0.5, 2.0], max_new_tokens=4, control="flipped")
-    told = told_sweep(model, swept, peaks=True)
+    told = told_sweep(model, swept)
     arms = told["arms"]
     assert [arm["factor"] for arm in arms] == [0, 0.5, 2.0, 0.5, 2.0]
     assert [arm["control"] for arm in arms] == ["", "", "", "flipped", "flipped"]
@@ -79,9 +79,13 @@ def test_a_sweep_is_told_arm_by_arm_with_what_each_strength_buys_and_costs(model
         assert arm["kl"] == pytest.approx(point.kl, abs=1e-4)
         assert arm["concept"] == pytest.approx(point.concept, abs=1e-4)
     assert arms[0]["kl"] == 0
+    assert told["unit"] == "peak"
+    vector = [sw.Add([1.0] * 16, 1.0, unit="raw", hook=sae.hook)]
+    other = sweep(model, sae, PROMPT, vector, [1.0], max_new_tokens=2, control=None)
+    assert told_sweep(model, other)["unit"] == "raw"
     assert told["safe"] == pytest.approx(swept.safe, abs=1e-4)
     nothing = replace(swept, base=replace(swept.base, concept=float("nan")))
-    assert told_sweep(model, nothing, peaks=False)["arms"][0]["concept"] is None
+    assert told_sweep(model, nothing)["arms"][0]["concept"] is None
 
 
 def test_pushes_overlap_where_their_directions_are_alike_or_opposed(sae):

@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+from waiting import until
 
 from sae_widgets.widgets.worker import Cancelled, Inline, Replaced, Status, Worker, sentence
 
@@ -10,10 +11,10 @@ class Reports(list):
     """Statuses as they are reported."""
 
     def until(self, *states: str) -> None:
-        end = time.monotonic() + 5
-        while not self or self[-1].state not in states:
-            assert time.monotonic() < end, f"waited for {states}, got {list(self)}"
-            time.sleep(0.002)
+        until(
+            lambda: self and self[-1].state in states,
+            told=lambda: f"for {states}, got {list(self)}",
+        )
 
     @property
     def states(self) -> list[tuple[int, str]]:
@@ -130,10 +131,7 @@ def test_a_job_learns_whether_it_was_stopped_or_replaced():
     worker.submit(1, job)
     reports.until("working")
     worker.submit(2, job)
-    end = time.monotonic() + 5
-    while reports[-1].id != 2:
-        assert time.monotonic() < end
-        time.sleep(0.002)
+    until(lambda: reports[-1].id == 2)
     worker.stop(2)
     reports.until("stopped")
     assert ended == [Replaced, Cancelled]
@@ -151,10 +149,7 @@ def test_a_worker_outlives_a_callback_on_the_status_that_fails(caplog):
     worker.submit(1, lambda check: check())
     reports.until("done")
     worker.submit(2, lambda check: check())
-    end = time.monotonic() + 5
-    while reports.states[-1] != (2, "done"):
-        assert time.monotonic() < end
-        time.sleep(0.002)
+    until(lambda: reports.states[-1] == (2, "done"))
     assert "my own mistake" in caplog.text
 
 

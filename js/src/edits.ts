@@ -140,27 +140,23 @@ export function placed(where: Where): string {
 }
 
 /** How much of an edit is done when, by name; a person can choose any but the painted ones. */
-const COURSES = {
+const COURSES: Record<Exclude<Course, "painted">, Schedule | undefined> = {
   steady: undefined,
   fading: { kind: "decay", half: 12 },
   rising: { kind: "ramp", over: 10 },
   pulsing: { kind: "pulse", every: 4, width: 1 },
-} satisfies Record<string, Schedule | undefined>;
-type Course = keyof typeof COURSES | "painted";
+};
+const NAMES = Object.keys(COURSES) as (keyof typeof COURSES)[];
+type Course = "steady" | "fading" | "rising" | "pulsing" | "painted";
 
 /** The name of a schedule's course. */
 export function course(schedule: Schedule | undefined): Course {
-  if (schedule?.kind === "values") return "painted";
-  const named = (Object.keys(COURSES) as (keyof typeof COURSES)[]).find(
-    (name) => (COURSES[name] as Schedule | undefined)?.kind === schedule?.kind,
-  );
-  return named ?? "steady";
+  return NAMES.find((name) => COURSES[name]?.kind === schedule?.kind) ?? "painted";
 }
 
 /** The courses to choose from, the edit's own among them. */
-export function courses(schedule: Schedule | undefined): Course[] {
-  const offered = Object.keys(COURSES) as Course[];
-  return course(schedule) === "painted" ? [...offered, "painted"] : offered;
+export function courses(schedule: Schedule | undefined): readonly Course[] {
+  return course(schedule) === "painted" ? [...NAMES, "painted"] : NAMES;
 }
 
 /** The edit on another course: as recommended for its feature, where that is such a one. */
@@ -223,6 +219,8 @@ export function factorBetween(edits: readonly Edit[], now: readonly Edit[]): num
   const place = edits.findIndex((edit) => scaled(edit, 2).strength !== edit.strength);
   const [one, two] = [edits[place], now[place]];
   if (one?.strength === undefined || two?.strength === undefined) return null;
+  const none = edits.map((edit) => scaled(edit, 0));
+  if (sameEdits(none, now)) return 0;
   const from = one.op === "scale" ? 1 : 0;
   const factor = (two.strength - from) / (one.strength - from);
   const close = (a: number | undefined, b: number | undefined) =>

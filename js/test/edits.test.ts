@@ -195,6 +195,9 @@ test("edits are recognised as others at another strength, and as no others", () 
   expect(half.map((edit) => edit.strength)).toEqual([0.25, 2, undefined]);
   expect(factorBetween(both, half)).toBeCloseTo(0.5);
   expect(factorBetween(both, both)).toBe(1);
+  const none = both.map((edit) => scaled(edit, 0));
+  expect(none.map((edit) => edit.on)).toEqual([false, false, undefined]);
+  expect(factorBetween(both, none)).toBe(0);
   expect(factorBetween(both, [half[0] as Edit, ...both.slice(1)])).toBeNull();
   expect(factorBetween(both, half.slice(0, 2))).toBeNull();
   expect(factorBetween([add], [{ ...add, feature: 7 }])).toBeNull();

@@ -865,3 +865,12 @@ test("what could not be measured is said beside what was applied", async () => {
   expect(find(".sae-foot").textContent).toContain("not measured: out of memory");
   expect(el.querySelector(".sae-panes.sae-old")).toBeNull(); // the texts are as good as ever
 });
+
+test("while a sweep is made anew the old curve stays, greyed, and is not taken from", async () => {
+  const model = await sweeping({ ...SWEPT, state: "working" });
+  expect(find(".sae-sweeping").textContent).toBe("sweeping …");
+  expect(el.querySelector(".sae-old .sae-sweep")).not.toBeNull();
+  find(".sae-plot").click();
+  await settle();
+  expect(model.get("edits")).toEqual([EDIT]);
+});

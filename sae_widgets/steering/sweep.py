@@ -59,6 +59,8 @@ class Sweep:
     """The largest factor, up to the largest tried, whose KL on the unsteered text is in budget; 0
     if there is none."""
     budget: float
+    peaks: bool
+    """Whether `concept` counts in peaks of the feature, and not in units of its own."""
     run: Run
 
     def __repr__(self) -> str:
@@ -91,11 +93,11 @@ def sweep(
 ) -> Sweep:
     """Let the model continue `ids` under `edits` at every factor times their strength, at once.
 
-    concept: says of a written text how much of what is wanted is in it. None: the mean value, in
-    peaks, that the first edited feature has in the text as the unsteered model reads it, so that
-    the text has to evoke the feature by itself. control: the same edits along other directions.
-    budget: of the KL, in nats a token, within which `safe` is looked for. `check` is called now and
-    then; an exception from it ends the sweep. prompts: see `generate`.
+    concept: says of a written text how much of what is wanted is in it. None: the mean value (in
+    peaks, where its peak is known) that the first edited feature has in the text as the unsteered
+    model reads it, so that the text has to evoke the feature by itself. control: the same edits
+    along other directions. budget: of the KL, in nats a token, within which `safe` is looked for.
+    `check` is called now and then; an exception from it ends the sweep. prompts: see `generate`.
     """
     edits = [edit for edit in edits if edit.on]
     if not factors or not edits:
@@ -134,7 +136,8 @@ def sweep(
     except OverBudget:
         safe = 0.0
     steered, beside = points[: len(factors)], points[len(factors) :]
-    return Sweep(tuple(steered), tuple(beside), base, safe, budget, run)
+    peaks = mark is not None and mark.peak is not None
+    return Sweep(tuple(steered), tuple(beside), base, safe, budget, peaks, run)
 
 
 def _point(
@@ -160,7 +163,7 @@ def _point(
         said = ~torch.tensor(special_mask(model.tokenizer, written), dtype=torch.bool)
         with torch.no_grad():
             values = mark.read(seen.before[mark.hook][0, start:][said])
-        shown = float(values.mean()) / mark.peak
+        shown = float(values.mean()) / (mark.peak or 1.0)
     chosen = base.gather(-1, torch.tensor(written, dtype=torch.long)[:, None])
     pairs = list(itertools.pairwise(written))
     return Point(

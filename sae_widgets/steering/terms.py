@@ -135,20 +135,20 @@ class Gauge:
 
     hook: str
     read: Callable[[Tensor], Tensor]
-    peak: float
-    """The feature's peak; 1 where there is none."""
+    peak: float | None
+    """The feature's peak; None where it is not known, or 0."""
 
 
 def gauge(edit: AnyEdit, saes: Mapping[str, SAE]) -> Gauge:
     """For the value of an edit's feature, or for the length along its vector."""
     if edit.feature is None:
         unit = F.normalize(torch.tensor(edit.vector), dim=0)
-        return Gauge(_hook_of(edit, saes), lambda x: x @ unit.to(x), 1.0)
+        return Gauge(_hook_of(edit, saes), lambda x: x @ unit.to(x), None)
     sae = _sae_of(edit, saes)
     sae.check_feature(edit.feature)
     encode = sae.encoder([edit.feature])
     peak = 0.0 if sae.stats is None else float(sae.stats.peak[edit.feature])
-    return Gauge(sae.hook, lambda x: encode(x.to(sae.W_enc))[..., 0].float(), peak or 1.0)
+    return Gauge(sae.hook, lambda x: encode(x.to(sae.W_enc))[..., 0].float(), peak or None)
 
 
 def sensor(sense: Sense, saes: Mapping[str, SAE]) -> tuple[str, Callable[[Tensor], Tensor]]:

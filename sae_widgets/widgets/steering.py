@@ -155,12 +155,12 @@ class Steering(Panel):
         if not change["new"]:  # no sweep is wanted any more
             self._sweeps.stop(int(self.swept.get("id") or 0))
             return
-        id = int(change["new"].get("id") or 0)
         try:
             request = check_request(change["new"])
         except ValueError as error:
-            self._show_sweep(Status(id, "error", sentence(error)))
+            self._show_sweep(Status(int(self.swept.get("id") or 0), "error", sentence(error)))
             return
+        id = request["id"]
 
         def job(check: Check) -> None:
             found = self._sweep(request, check)
@@ -172,7 +172,7 @@ class Steering(Panel):
     def _show_sweep(self, status: Status) -> None:
         if status.state != "done":  # a sweep that is done is itself what is shown
             told = {"id": status.id, "state": status.state, "text": status.text}
-            self.swept = {**told, "detail": status.detail}
+            self.swept = {**self.swept, **told, "detail": status.detail}  # the old curve stays
 
     def _submit(self, request: Mapping[str, Any]) -> None:
         id = self._newest = int(request["id"])

@@ -211,6 +211,7 @@ function Steering({ model }: { model: Model }) {
   const measured = working || effects.id === current ? effects : {};
   const sweptAt = factorBetween(swept.request?.edits ?? [], edits);
   const comparable =
+    swept.state === "done" &&
     sweptAt !== null &&
     swept.request !== undefined &&
     !differs({ ...swept.request, edits, control: settings.control }, settings) &&
@@ -384,10 +385,12 @@ function Steering({ model }: { model: Model }) {
           </button>
         </p>
       )}
-      {shown && swept.state === "done" && (
+      {shown && swept.arms && (
         <div
           class={comparable ? "" : "sae-old"}
-          title={comparable ? undefined : "Of other edits or settings; press sweep again"}
+          title={
+            comparable || sweeping ? undefined : "Of other edits or settings; press sweep again"
+          }
         >
           <SweepStrip
             sweep={swept}
