@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from sae_widgets.explain import Lens, logit_lens
 from sae_widgets.features import Features, capture, check_width
+from sae_widgets.measuring import Measurements
 from sae_widgets.model import (
     Model,
     activations,
@@ -47,7 +47,7 @@ from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
-from sae_widgets.wire import told_overlaps, told_proof, told_run, told_strip, told_sweep
+from sae_widgets.wire import told_run, told_sweep
 
 ROWS = 200
 """The most features a heatmap is sent: more than a person will scroll through."""
@@ -57,9 +57,6 @@ LISTED = 1024
 
 FIRST_STRENGTH = 0.5
 """What a feature is steered with, × its peak, where none is recommended."""
-
-REMEMBERED = 4
-"""How many runs of widgets are kept, to measure edits on their texts."""
 
 SAMPLE = (
     "The museum opened its doors at nine in the morning. Most of the visitors had come to see the "
@@ -111,9 +108,6 @@ class Session(traitlets.HasTraits):
         super().__init__()
         self._steerings: list[Steering] = []
         self._prompts = Prompts()
-        self._ran: dict[tuple[Any, ...], Run] = {}
-        self._strip: tuple[Any, dict[str, Any]] | None = None
-        self._guard = threading.Lock()
         if getattr(model, "tokenizer", None) is None:
             raise ValueError(
                 "this model has no tokenizer, so it cannot read text; give it one: "
@@ -124,6 +118,7 @@ class Session(traitlets.HasTraits):
         self.saes = _named([sae, *saes])
         self.chosen = sae.name
         self._labels = _labels(labels or {}, self.saes)
+        self._measurements = Measurements(model, self.saes, self._about)
         self._all_choices: dict[str, list[dict[str, Any]]] = {}
         for each in self.saes.values():
             check_hook(model, each.hook)
@@ -519,37 +514,14 @@ class Session(traitlets.HasTraits):
             on_step=tell,
             prompts=self._prompts,
         )
-        with self._guard:  # each panel has a thread of its own
-            self._ran.pop(_manner(request), None)
-            self._ran[_manner(request)] = run
-            while len(self._ran) > REMEMBERED:
-                self._ran.pop(next(iter(self._ran)))
+        self._measurements.keep(request, run)
         return told_run(self.model, run)
 
     def _measured(
         self, request: Mapping[str, Any], check: Callable[[], None], written: bool
-    ) -> dict[str, Any]:
-        """What the edits of a request do to the newest texts of its prompt and settings, if any.
-
-        While a slider moves, that is the unsteered one; once the run is `written`, the steered too.
-        """
-        run = self._ran.get(_manner(request))
-        edits = tuple(edit_from_json(edit) for edit in request["edits"])
-        if not any(edit.on for edit in edits):
-            return {}
-        found: dict[str, Any] = {"overlaps": told_overlaps(self.saes, edits)}
-        if run is None:
-            return found
-        if run.tokens[0]:
-            # When the texts are written, this has mostly been measured while they were.
-            key, strip = (run.model["weights"], run.ids, run.tokens[0], edits), self._strip
-            if strip is None or strip[0] != key:
-                strip = self._strip = key, told_strip(self.model, self.saes, run, edits)
-            found |= strip[1]
-        check()
-        if written and run.tokens[1] and run.arms[1].edits == edits:
-            found |= told_proof(self.model, self.saes, run, self.sae, self._about)
-        return found
+    ) -> Iterator[dict[str, Any]]:
+        """What the edits of a request do to the newest texts of its settings, bit by bit."""
+        return self._measurements.of(request, self.sae, check, written)
 
     def _swept(self, request: Mapping[str, Any], check: Callable[[], None]) -> dict[str, Any]:
         """What the edits of a request write and do at many strengths, a control beside them."""
@@ -694,11 +666,6 @@ def _rows(features: Features) -> list[int]:
             break
         wanted.add(feature)
     return [feature for feature in order if feature in wanted]
-
-
-def _manner(request: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the unsteered text of a run depends on."""
-    return tuple(request[name] for name in ("prompt", "length", "temperature", "seed"))
 
 
 def _choice(sae: SAE) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,15 @@ import torch
 from sae_widgets.model import Model, context_length
 from sae_widgets.sae import SAE
 from sae_widgets.steering.edits import AnyEdit
-from sae_widgets.steering.effects import effects, side_effects
+from sae_widgets.steering.effects import (
+    OverBudget,
+    Strong,
+    distance,
+    effects,
+    scaled,
+    side_effects,
+    within_budget,
+)
 from sae_widgets.steering.generation import Run
 from sae_widgets.steering.receipt import receipt
 from sae_widgets.steering.sweep import Sweep
@@ -27,8 +36,17 @@ FAINT = 0.01
 ALIKE = 0.3
 """The cosine from which two edits are said to overlap."""
 
+KNEE = (0.1, 1.0)
+"""Mean KL in nats a token: from where on a push shows, and to where a text usually bears it."""
+
+REACHES = (4.0, 32.0, 256.0, 2048.0)
+"""How far beyond the strength 1 that is looked for: a small reach is searched more finely."""
+
 MEASURES = ("concept", "kl", "surprise", "distinct")
 """What is known of each strength of a sweep; see `sae_widgets.steering.sweep.Point`."""
+
+About = Callable[[SAE, int], dict[str, Any]]
+"""Says what is known of a feature."""
 
 MOVED = 6
 """How many other features are named that rise or fall."""
@@ -83,6 +101,62 @@ def told_strip(model: Model, saes: SAEs, run: Run, edits: Sequence[AnyEdit]) -> 
     }
 
 
+def unscaled(edits: Sequence[AnyEdit]) -> tuple[AnyEdit, ...] | None:
+    """The edits scaled together so that the first that is on is 1 away from having no effect.
+
+    None where no factor does that: an edit has no strength, or the first one's changes nothing.
+    """
+    acting = [edit for edit in edits if edit.on]
+    try:
+        factor = 1 / abs(distance(acting[0]))
+        return tuple(_neat(scaled(edit, factor)) if edit.on else edit for edit in edits)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _neat(edit: Strong) -> Strong:
+    """Without the dust of binary fractions, in which two factors of the same edit would differ."""
+    return replace(edit, strength=float(f"{edit.strength:.9g}"))
+
+
+def told_suggestion(
+    model: Model,
+    saes: SAEs,
+    run: Run,
+    direction: Sequence[AnyEdit] | None,
+    check: Callable[[], None],
+) -> dict[str, Any]:
+    """Between which strengths each edit of `direction` shows and is borne, as `KNEE` has it.
+
+    Measured on the unsteered text of `run` with all edits scaled together; {} where nothing can be
+    suggested. An edit that is off has None in its place.
+    """
+    if direction is None:
+        return {}
+    text, acting = [*run.ids, *run.tokens[0]], [edit for edit in direction if edit.on]
+
+    def largest(kl: float) -> float | None:
+        for most in REACHES:
+            found = within_budget(
+                model, saes, text, acting, kl=kl, most=most, prompt=len(run.ids), check=check
+            )
+            if found < most:
+                return found
+        return None
+
+    try:
+        low, high = map(largest, KNEE)
+    except OverBudget:
+        return {}
+    if low is None or high is None:
+        return {}
+    ends = [
+        sorted(scaled(edit, factor).strength for factor in (low, high)) if edit.on else None
+        for edit in direction
+    ]
+    return {"suggested": [each and [_rounded(end) for end in each] for each in ends]}
+
+
 def told_overlaps(saes: SAEs, edits: Sequence[AnyEdit]) -> list[list[Any]]:
     """Each two edits whose directions are alike or opposed, by feature or row, and the cosine."""
     names = [
@@ -93,20 +167,28 @@ def told_overlaps(saes: SAEs, edits: Sequence[AnyEdit]) -> list[list[Any]]:
     return [[names[a], names[b], round(cos, 3)] for a, b, cos in found if abs(cos) >= ALIKE]
 
 
-def told_proof(
-    model: Model, saes: SAEs, run: Run, looking: SAE, about: Callable[[SAE, int], dict[str, Any]]
-) -> dict[str, Any]:
+def told_proof(model: Model, saes: SAEs, run: Run, looking: SAE, about: About) -> dict[str, Any]:
     """How far the steered text is from what the model would have said, what else moved, a receipt.
 
-    `about` says what is known of a feature.
+    For each token that was written, `next` has the likeliest in its place: with what probability,
+    and by how much the edits changed it.
     """
     edits, written = run.arms[1].edits, run.tokens[1]
     ids, given = [*run.ids, *written], len(run.ids)
-    kl = effects(model, saes, ids, edits, prompt=given, n=1).kl[given - 1 : -1]
+    found = effects(model, saes, ids, edits, prompt=given, n=SHIFTS)
     side = side_effects(model, saes, ids, edits, reader=looking, prompt=given, n=MOVED)
     rows = zip(side.feature.tolist(), side.before.tolist(), side.after.tolist(), strict=True)
+    here = slice(given - 1, -1)  # what was predicted in the place of each token
+    top = (part[here].tolist() for part in (found.top, found.top_p, found.top_by))
     return {
-        "mean": _rounded(float(kl.mean())),
+        "mean": _rounded(float(found.kl[here].mean())),
+        "next": [
+            [
+                [shown(model.tokenizer, token), round(p, 3), round(by, 3)]
+                for token, p, by in zip(*row, strict=True)
+            ]
+            for row in zip(*top, strict=True)
+        ],
         "also": [
             {**about(looking, feature), "before": round(old, 4), "after": round(new, 4)}
             for feature, old, new in rows

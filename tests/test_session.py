@@ -182,22 +182,29 @@ def test_a_control_is_a_third_text_and_the_proof_is_still_the_edits_own(session)
     assert (beside["ratio"], beside["positions"]) == (alone["ratio"], alone["positions"])
 
 
+def measured(session, request, written):
+    """All that a panel is told, and how it was told it bit by bit."""
+    bits = list(session._measured(request, no_check, written))
+    return {name: value for bit in bits for name, value in bit.items()}, bits
+
+
 def test_what_edits_do_is_measured_on_the_newest_texts_of_the_same_settings(session):
     first = asked(edits=[sw.Add(5, 2.0)])
-
-    def measured(request, written):
-        return session._measured(request, no_check, written)
-
-    assert measured(first, False) == {"overlaps": []}  # there is no text yet
+    assert measured(session, first, False)[0] == {"overlaps": []}  # there is no text yet
     session._run(first, no_check, lambda _: None)
-    assert measured(first, True).keys() >= {"kl", "tokens", "mean", "also", "receipt"}
+    found, bits = measured(session, first, True)
+    assert found.keys() >= {"kl", "tokens", "mean", "also", "receipt", "suggested"}
+    assert "suggested" in bits[-1]  # it takes longest
+    assert "receipt" not in bits[-1]
     moved = asked(edits=[sw.Add(5, 3.0)])
-    early = measured(moved, False)
+    early, _ = measured(session, moved, False)
     assert "kl" in early
+    assert early["suggested"] == found["suggested"]  # wherever the slider stands
     assert "receipt" not in early
-    assert "receipt" not in measured(moved, True)  # the text is not that of these edits
-    assert measured(asked(edits=[sw.Add(5, 2.0, on=False)]), True) == {}
-    assert "kl" not in measured(asked(edits=[sw.Add(5, 2.0)], seed=9), False)
+    assert "receipt" not in measured(session, moved, True)[0]  # the text is not of these edits
+    assert "suggested" not in measured(session, asked(edits=[sw.Add(6, 2.0)]), False)[0]
+    assert measured(session, asked(edits=[sw.Add(5, 2.0, on=False)]), True) == ({}, [])
+    assert "kl" not in measured(session, asked(edits=[sw.Add(5, 2.0)], seed=9), False)[0]
 
 
 def test_what_was_measured_while_a_text_was_written_is_not_measured_again(session, monkeypatch):
@@ -207,14 +214,14 @@ def test_what_was_measured_while_a_text_was_written_is_not_measured_again(sessio
         made.append(given)
         return told_strip(*given)
 
-    monkeypatch.setattr("sae_widgets.session.told_strip", counted)
+    monkeypatch.setattr("sae_widgets.measuring.told_strip", counted)
     request = asked(edits=[sw.Add(5, 2.0)])
     for _ in range(2):
         session._run(request, no_check, lambda _: None)
-        strips = [session._measured(request, no_check, written)["kl"] for written in (False, True)]
+        strips = [measured(session, request, written)[0]["kl"] for written in (False, True)]
         assert strips[0] == strips[1]
     assert len(made) == 1
-    session._measured(asked(edits=[sw.Add(5, 3.0)]), no_check, False)
+    measured(session, asked(edits=[sw.Add(5, 3.0)]), False)
     assert len(made) == 2
 
 

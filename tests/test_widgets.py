@@ -383,7 +383,7 @@ def test_what_edits_do_is_measured_when_a_run_begins_and_when_it_is_done():
     def measure(request, check, written):
         check()
         asked.append((request["seed"], written, dict(widget.run) if asked else {}))
-        return {"mean": 0.5 if written else None}
+        return [{"mean": 0.5 if written else None}]
 
     widget, _ = steering(measure=measure, edits=[EDIT])
     widget.prompt = "So"
@@ -413,7 +413,7 @@ def test_a_run_that_is_stopped_is_measured_as_far_as_it_came():
 
     def measure(request, check, written):  # noqa: ARG001
         check()
-        return {"mean": 0.5 if written else None}
+        return [{"mean": 0.5 if written else None}]
 
     widget = Steering(run, measure, saes=SAES, prompt="So")
     assert begun.wait(5)

@@ -8,10 +8,17 @@ import torch
 
 import sae_widgets as sw
 from sae_widgets.steering import Arm, generate
-from sae_widgets.steering.effects import effects, side_effects
+from sae_widgets.steering.effects import effects, predictions, side_effects
 from sae_widgets.steering.sweep import sweep
 from sae_widgets.tokens import shown
-from sae_widgets.wire import told_overlaps, told_proof, told_strip, told_sweep
+from sae_widgets.wire import (
+    told_overlaps,
+    told_proof,
+    told_strip,
+    told_suggestion,
+    told_sweep,
+    unscaled,
+)
 
 PROMPT = [0, 30, 41, 52]
 EDITS = (sw.Add(5, 6.0, unit="raw", where="generated"), sw.Add(2, 1.0, unit="raw"))
@@ -58,6 +65,51 @@ def test_the_proof_is_of_the_steered_text(model, sae, run):
     assert proof["also"][0]["label"] == f"the {proof['also'][0]['feature']}th"
     assert proof["also"][0]["after"] == pytest.approx(float(side.after[0]), abs=1e-4)
     assert proof["receipt"].count("Add(") == 2
+
+
+def test_at_each_written_token_the_likeliest_stand_with_what_the_edits_did_to_them(model, sae, run):
+    proof = told_proof(model, {"signed": sae}, run, sae, about)
+    ids, arms = [*run.ids, *run.tokens[1]], [Arm("base"), Arm("steered", EDITS)]
+    base, steered = predictions(model, sae, ids, arms, prompt=4).exp()
+    assert len(proof["next"]) == len(run.tokens[1])
+    for place, row in enumerate(proof["next"], start=3):  # it is predicted one before
+        best = steered[place].topk(3).indices.tolist()
+        assert [token for token, _, _ in row] == [shown(model.tokenizer, t) for t in best]
+        assert [p for _, p, _ in row] == pytest.approx(steered[place, best].tolist(), abs=1e-3)
+        by = (steered - base)[place, best].tolist()
+        assert [change for _, _, change in row] == pytest.approx(by, abs=1e-3)
+
+
+def no_check():
+    pass
+
+
+def test_the_suggested_strengths_cost_a_tenth_of_a_nat_and_a_whole_one(model, sae, run):
+    edits = [sw.Add(5, -0.3, unit="raw"), sw.Scale(2, 3.0, on=False), sw.Set(9, 0.6, unit="raw")]
+    direction = unscaled(edits)
+    assert [edit.strength for edit in direction] == [-1.0, 3.0, 2.0]
+    (low, high), off, other = told_suggestion(model, sae, run, direction, no_check)["suggested"]
+    assert off is None
+    assert high < 0  # the push is downwards: the weaker end is the higher
+    assert other == pytest.approx([-2 * high, -2 * low], abs=1e-3)  # both are scaled together
+    text = [*run.ids, *run.tokens[0]]
+    for strength, kl in [(high, 0.1), (low, 1.0)]:
+        pushed = [sw.Add(5, strength, unit="raw"), sw.Set(9, -2 * strength, unit="raw")]
+        assert effects(model, sae, text, pushed, prompt=4).mean == pytest.approx(kl, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [[sw.Ablate(5)], [sw.Add(5, 0.0)], [sw.Scale(5, 1.0)], [sw.Add(5, 1.0), sw.ProjectOut(3)]],
+)
+def test_nothing_is_suggested_for_what_has_no_strength(model, sae, run, edits):
+    assert unscaled(edits) is None
+    assert told_suggestion(model, sae, run, None, no_check) == {}
+
+
+def test_nothing_is_suggested_where_no_strength_costs_too_much(model, sae, run):
+    ceiling = unscaled([sw.Ceiling(5, 2.0, unit="raw")])  # the higher, the less it does
+    assert told_suggestion(model, sae, run, ceiling, no_check) == {}
 
 
 def test_the_strip_is_of_the_text_without_edits_whatever_the_run_was_steered_with(model, sae, run):

@@ -61,6 +61,12 @@ class Effects:
     """The tokens that become less probable, most first."""
     lost_by: Float[Tensor, "position n"]
     """By how much their probability changes; negative."""
+    top: Int[Tensor, "position n"]
+    """The likeliest tokens under the edits, most first."""
+    top_p: Float[Tensor, "position n"]
+    """How probable they are."""
+    top_by: Float[Tensor, "position n"]
+    """By how much the edits changed that."""
 
     @property
     def mean(self) -> float:
@@ -90,6 +96,7 @@ def effects(
     change = steered.exp() - base.exp()
     n = min(n, change.shape[-1])
     up, down = change.topk(n, dim=-1), (-change).topk(n, dim=-1)
+    top = steered.exp().topk(n, dim=-1)
     return Effects(
         ids=torch.tensor(list(ids)),
         kl=divergence(base, steered),
@@ -97,6 +104,9 @@ def effects(
         gained_by=up.values,
         lost=down.indices,
         lost_by=-down.values,
+        top=top.indices,
+        top_p=top.values,
+        top_by=change.gather(-1, top.indices),
     )
 
 
@@ -183,13 +193,22 @@ def divergence(
     return (base.exp() * (base - steered)).sum(-1).clamp(min=0)
 
 
-def scaled(edit: AnyEdit, factor: float) -> AnyEdit:
+Strong = Add | Set | Target | Floor | Ceiling | Replace | Rotate | Scale
+"""Edits that have a strength."""
+
+
+def scaled(edit: AnyEdit, factor: float) -> Strong:
     """The edit with `factor` times its strength; a `Scale` goes that share of its way from 1."""
-    if isinstance(edit, Scale):
-        return replace(edit, strength=1 + factor * (edit.strength - 1))
-    if isinstance(edit, Add | Set | Target | Floor | Ceiling | Replace | Rotate):
-        return replace(edit, strength=factor * edit.strength)
-    raise ValueError(f"{edit!r} has no strength to scale")
+    if not isinstance(edit, Strong):
+        raise ValueError(f"{edit!r} has no strength to scale")
+    return replace(edit, strength=edit.strength - (1 - factor) * distance(edit))
+
+
+def distance(edit: AnyEdit) -> float:
+    """How far the edit's strength is from none at all: from 1 for a `Scale`, else from 0."""
+    if not isinstance(edit, Strong):
+        raise ValueError(f"{edit!r} has no strength to scale")
+    return edit.strength - (1 if isinstance(edit, Scale) else 0)
 
 
 class OverBudget(ValueError):

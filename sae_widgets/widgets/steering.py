@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import traitlets
@@ -32,7 +33,7 @@ OnTokens = Callable[[Sequence[Sequence[str]]], None]
 """Told, while a run goes on, the tokens that each arm has added since it was last told."""
 
 RunRequest = Callable[[Mapping[str, Any], Check, OnTokens], Mapping[str, Any]]
-Measure = Callable[[Mapping[str, Any], Check, bool], Mapping[str, Any]]
+Measure = Callable[[Mapping[str, Any], Check, bool], Iterable[Mapping[str, Any]]]
 SweepRequest = Callable[[Mapping[str, Any], Check], Mapping[str, Any]]
 
 
@@ -40,8 +41,8 @@ class Steering(Panel):
     """Turn features up and down, and watch the unsteered and the steered text side by side.
 
     `run(request, check, on_tokens)` makes the texts. `measure(request, check, written)` says what
-    the edits do to texts that are there: it is asked when a run begins, while they are the old
-    ones, and when it is `written`. `sweep(request, check)` makes texts at many strengths.
+    the edits do to texts that are there, bit by bit: it is asked when a run begins, while they are
+    the old ones, and when it is `written`. `sweep(request, check)` makes texts at many strengths.
     `features` are those a person can add, each {"sae", "feature", "label", "peak", "density",
     "push"}, `push` being the edit that is known to steer best with it, or None. `edits` are edits,
     and this is one, in their JSON form.
@@ -69,7 +70,7 @@ class Steering(Panel):
     def __init__(
         self,
         run: RunRequest,
-        measure: Measure = lambda request, check, written: {},  # noqa: ARG005
+        measure: Measure = lambda request, check, written: (),  # noqa: ARG005
         sweep: SweepRequest = lambda request, check: {},  # noqa: ARG005
         *,
         saes: Sequence[Mapping[str, Any]],
@@ -181,12 +182,14 @@ class Steering(Panel):
             """Beside the run: no token waits for it, and no run fails because it fails."""
 
             def job(check: Check) -> None:
-                found = self._measure(request, check, written)
-                check()
-                if id == self._newest:
-                    self.effects = plain({**found, **code, "id": id})
+                found = {"id": id, **({"code": code_of(request)} if written else {})}
+                # Once at least: the code is there though nothing be measured.
+                for more in chain(self._measure(request, check, written), [{}]):
+                    check()
+                    found |= more
+                    if id == self._newest:
+                        self.effects = plain(found)
 
-            code = {"code": code_of(request)} if written else {}
             self._measures.submit(id, job)
 
         def job(check: Check) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -270,18 +270,21 @@ def run(
     }
 
 
-def measure(request: Mapping[str, Any], check: Callable[[], None], written: bool) -> dict[str, Any]:
+def measure(
+    request: Mapping[str, Any], check: Callable[[], None], written: bool
+) -> Iterator[dict[str, Any]]:
     """What the push does to the texts of `run`."""
     check()
     if not any(e.get("on", True) and e.get("strength", 1) != 0 for e in request["edits"]):
-        return {}
+        return
     prompt = pieces(request["prompt"])
     tokens = [*prompt, *pieces(UNSTEERED)[: request["length"]]]
     kl = [
         0.0 if i < 2 else round(abs(2.2 * math.sin(1.7 * i)) ** 3 / 5, 3)
         for i in range(len(tokens))
     ]
-    strip = {
+    yield {
+        "suggested": [[0.2, 0.55] if e.get("on", True) else None for e in request["edits"]],
         "tokens": tokens,
         "given": len(prompt),
         "kl": kl,
@@ -289,15 +292,18 @@ def measure(request: Mapping[str, Any], check: Callable[[], None], written: bool
         "less": [[["·oven", -0.22]] if nats > 0.01 else [] for nats in kl],
     }
     if not written:
-        return strip
+        return
     also = [
         (12, "past tense", 1.2, 1.51),
         (204, "pirate register", 0.3, 0.52),
         (57, "kitchen and cooking", 1.9, 1.26),
     ]
-    return {
-        **strip,
+    yield {
         "mean": 0.61,
+        "next": [
+            [[token.replace(" ", "·"), 0.41, 0.38], ["·oven", 0.12, -0.2]]
+            for token in pieces(STEERED)[: request["length"]]
+        ],
         "also": [
             {"sae": "topk", "feature": f, "label": label, "before": old, "after": new}
             for f, label, old, new in also
