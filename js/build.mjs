@@ -18,8 +18,11 @@ await build({
   format: "esm",
   // The oldest browsers that know color-mix; nested rules are written out for them.
   target: ["es2022", "chrome111", "firefox113", "safari16.4"],
-  jsx: "automatic",
-  jsxImportSource: "preact",
+  tsconfigRaw: "{}", // which has its own idea of JSX
+  jsx: "transform",
+  jsxFactory: "h",
+  jsxFragment: "Fragment",
+  inject: [here("src/h.ts")],
   legalComments: "none",
   charset: "utf8",
 });

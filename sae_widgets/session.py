@@ -42,6 +42,7 @@ from sae_widgets.steering.effects import (
 )
 from sae_widgets.steering.export import export
 from sae_widgets.steering.generation import Stop
+from sae_widgets.steering.presets import Presets
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
@@ -88,6 +89,9 @@ class Session(traitlets.HasTraits):
     `saes` are further SAEs of the same model (other widths, placebos) that the widgets offer by
     name. All widgets of a session share the chosen `sae`, the `selected` feature and the `edits`.
 
+    `presets` are named lists of edits, kept in a file beside the notebook: a dictionary to read
+    and to write, which the steering panel shows.
+
     When it is made, each SAE is tried on `sample` (None: on nothing): one that does not belong to
     this model and hook is refused with the likely reason.
     """
@@ -118,6 +122,7 @@ class Session(traitlets.HasTraits):
         self.saes = _named([sae, *saes])
         self.chosen = sae.name
         self._labels = _labels(labels or {}, self.saes)
+        self.presets = Presets(changed=self._show_presets)
         self._measurements = Measurements(model, self.saes, self._about)
         self._all_choices: dict[str, list[dict[str, Any]]] = {}
         for each in self.saes.values():
@@ -377,6 +382,7 @@ class Session(traitlets.HasTraits):
             self._run,
             self._measured,
             self._swept,
+            self._keep,
             saes=[_choice(sae) for sae in self.saes.values()],
             sae=self.chosen,
             has=self._has,
@@ -387,6 +393,7 @@ class Session(traitlets.HasTraits):
             temperature=temperature,
             seed=seed,
             control=control or "",
+            presets=self._told_presets(),
         )
         self._share(widget)
         return widget
@@ -538,6 +545,25 @@ class Session(traitlets.HasTraits):
             prompts=self._prompts,
         )
         return told_sweep(self.model, found)
+
+    def _keep(self, name: str, edits: Sequence[Mapping[str, Any]] | None) -> None:
+        """Keep edits as a preset, or forget it."""
+        if edits is None:
+            self.presets.pop(name, None)
+        else:
+            self.presets[name] = tuple(self._bound(edit_from_json(edit)) for edit in edits)
+
+    def _show_presets(self) -> None:
+        for widget in self._steerings:
+            widget.presets = self._told_presets()
+
+    def _told_presets(self) -> dict[str, list[dict[str, Any]]]:
+        """The presets that this session has the SAEs for."""
+        return {
+            name: [edit.to_json() for edit in edits]
+            for name, edits in self.presets.items()
+            if all(edit.sae in (None, *self.saes) for edit in edits)
+        }
 
     # Helpers
 

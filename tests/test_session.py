@@ -15,6 +15,7 @@ import sae_widgets as sw
 from sae_widgets.features import capture
 from sae_widgets.model import activations
 from sae_widgets.session import SAMPLE
+from sae_widgets.steering.presets import Presets
 from sae_widgets.tokens import encode
 from sae_widgets.widgets import Cancelled
 from sae_widgets.wire import told_strip
@@ -628,3 +629,21 @@ def test_a_placebo_may_explain_nothing(model):
     explains_nothing(sae)
     sae.placebo = "random"
     sw.Session(model, sae)
+
+
+def test_presets_of_the_session_are_shown_in_its_panels(session, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "presets", Presets(tmp_path / "p.json", session._show_presets))
+    session.presets["mine"] = [sw.Add(5, 1.0)]
+    session.presets["of another SAE"] = [sw.Add(5, 1.0, sae="unknown")]
+    widget = session.steer()
+    assert widget.presets.keys() == {"mine"}
+    widget.set_state({"preset": {"id": 1, "name": "new", "edits": [sw.Add(9, 0.5).to_json()]}})
+    assert widget.presets.keys() == {"mine", "new"}
+    assert session.presets["new"] == (sw.Add(9, 0.5, sae="signed"),)  # a number alone is bound
+    session.edits = session.presets["mine"]
+    assert session.edits == (sw.Add(5, 1.0, sae="signed"),)
+    widget.set_state({"preset": {"id": 2, "name": "mine"}})
+    assert widget.presets.keys() == {"new"}
+    (tmp_path / "p.json").write_text("{")
+    widget.set_state({"preset": {"id": 3, "name": "b", "edits": []}})
+    assert "does not hold presets" in widget.status["text"]

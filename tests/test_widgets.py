@@ -567,3 +567,34 @@ def test_numbers_that_json_cannot_say_are_refused():
         plain({"a": float("nan")})
     with pytest.raises(TypeError, match="object"):
         plain({"a": object()})
+
+
+def test_what_was_written_is_kept_as_a_tree_of_states():
+    widget, _ = steering(edits=[EDIT], prompt="So")
+    widget.edits = [{**EDIT, "op": "set"}]
+    widget.edits = [EDIT]
+    assert [(state["id"], state["parent"]) for state in widget.history] == [(1, 0), (2, 1)]
+    assert widget.here == 1
+    assert widget.history[1]["request"]["edits"][0]["op"] == "set"
+    assert widget.history[0]["arms"][1]["tokens"] == ["b"]
+
+
+def test_a_run_that_wrote_nothing_is_no_state():
+    def run(_request, _check, _on_tokens):
+        return {"arms": [{"name": "base", "tokens": []}], "ended": "stopped"}
+
+    widget, _ = steering(run=run, prompt="So")
+    assert (widget.history, widget.here) == ([], 0)
+
+
+def test_edits_are_kept_as_a_preset_and_forgotten():
+    told = []
+    widget, _ = steering(keep=lambda *given: told.append(given))
+    from_browser(widget, preset={"id": 1, "name": "sea", "edits": [EDIT]})
+    from_browser(widget, preset={"id": 2, "name": "sea"})
+    assert told == [("sea", [EDIT]), ("sea", None)]
+    from_browser(widget, preset={"id": 3, "name": 7, "edits": []})
+    assert "'name' of type str; got 7" in widget.status["text"]
+    from_browser(widget, preset={"id": 4, "name": "sea", "edits": [{"op": "exec"}]})
+    assert "an edit's op is one of" in widget.status["text"]
+    assert len(told) == 2

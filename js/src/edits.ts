@@ -209,9 +209,13 @@ function inner(when: Condition): string {
  */
 export function scaled(edit: Edit, factor: number): Edit {
   if (edit.strength === undefined || edit.on === false) return edit;
-  if (factor === 0) return { ...edit, on: false };
-  const from = edit.op === "scale" ? 1 : 0;
-  return { ...edit, strength: from + factor * (edit.strength - from) };
+  return factor === 0 ? { ...edit, on: false } : { ...edit, strength: times(edit, factor) };
+}
+
+/** The strength of an edit, multiplied. */
+export function times({ op, strength = 0 }: Edit, factor: number): number {
+  const from = op === "scale" ? 1 : 0;
+  return from + factor * (strength - from);
 }
 
 /** What `edits` have to be multiplied by to become `now`; null where no factor makes them so. */
@@ -233,6 +237,12 @@ export function factorBetween(edits: readonly Edit[], now: readonly Edit[]): num
       now.map(({ strength: _, ...rest }) => rest),
     );
   return same ? factor : null;
+}
+
+/** Only the edit at `place` is on; if that is so already, all are. */
+export function solo(edits: readonly Edit[], place: number): Edit[] {
+  const alone = edits.every((edit, i) => (edit.on ?? true) === (i === place));
+  return edits.map((edit, i) => ({ ...edit, on: alone || i === place }));
 }
 
 /** Whether two lists of edits do the same, however their keys are ordered. */

@@ -95,29 +95,33 @@ export interface Segment {
   moved: boolean;
   /** Here the texts part. */
   fork: boolean;
+  /** The token that it begins with. */
+  at: number;
 }
 
 /**
- * Tokens as a few stretches of text. A mark starts after the white space in front of a word, and
- * neighbouring marked words are one stretch.
+ * Tokens as a few stretches of text, or `apart`. A mark starts after the white space in front of a
+ * word, and neighbouring marked words are one stretch.
  */
 export function segments(
   tokens: readonly string[],
   marks: readonly boolean[],
   forkAt: number | null,
+  apart = false,
 ): Segment[] {
   const out: Segment[] = [];
-  const add = (text: string, isMoved: boolean, isFork: boolean) => {
+  const add = (text: string, isMoved: boolean, isFork: boolean, at: number) => {
     const last = out.at(-1);
-    if (last && last.moved === isMoved && !isFork) last.text += text;
-    else if (text || isFork) out.push({ text, moved: isMoved, fork: isFork });
+    const joins = last && last.moved === isMoved && !isFork && !(apart && last.at !== at);
+    if (joins) last.text += text;
+    else if (text || isFork) out.push({ text, moved: isMoved, fork: isFork, at });
   };
   tokens.forEach((token, i) => {
     const marked = marks[i] ?? false;
     const bare = token.trimStart();
     const space = token.slice(0, token.length - bare.length);
-    add(space, marked && (marks[i - 1] ?? false) && i !== forkAt, false);
-    add(bare, marked, i === forkAt);
+    add(space, marked && (marks[i - 1] ?? false) && i !== forkAt, false, i);
+    add(bare, marked, i === forkAt, i);
   });
   return out;
 }

@@ -200,8 +200,12 @@ export interface Effects {
   /** The tokens that became more, and less, probable there, and by how much. */
   more?: Shift[][];
   less?: Shift[][];
+  /** Between which strengths each edit shows and is borne; null where nothing is suggested. */
+  suggested?: (Interval | null)[];
   /** The mean KL over the steered text. */
   mean?: number | null;
+  /** In the place of each token of the steered text: the likeliest, most first. */
+  next?: Guess[][];
   also?: Moved[];
   /** Two edits that point alike or against each other, by feature or row, and the cosine. */
   overlaps?: [one: string, two: string, cosine: number][];
@@ -212,6 +216,9 @@ export interface Effects {
   code?: string;
 }
 export type Shift = [token: string, by: number];
+export type Interval = [from: number, to: number];
+/** A token, how probable it is under the edits, and by how much they changed that. */
+export type Guess = [token: string, p: number, by: number];
 
 /** A feature that nobody edited, in the mean over the steered text. */
 export interface Moved {
@@ -252,6 +259,15 @@ export interface Sweep {
   unit?: "peak" | "raw";
 }
 
+/** What the panel has written under some settings. */
+export interface State {
+  id: number;
+  /** The state that it was made from; 0 for none. */
+  parent: number;
+  request: Omit<RunRequest, "id">;
+  arms: Arm[];
+}
+
 export interface TokensMessage {
   kind: "tokens";
   id: number;
@@ -274,6 +290,12 @@ export interface SteeringTraits extends PanelTraits {
   effects: Partial<Effects>;
   sweep: Partial<RunRequest>;
   swept: Partial<Sweep>;
+  presets: Record<string, Edit[]>;
+  /** Keep these edits under this name; without edits, forget it. */
+  preset: { id: number; name: string; edits?: readonly Edit[] } | Record<string, never>;
+  history: State[];
+  /** Of the states, the newest; 0 for none. */
+  here: number;
 }
 
 /** The non-zero cells of a heatmap, row after row: row `r` is `start[r] … start[r + 1]`. */

@@ -69,10 +69,19 @@ test("a word is new if the other text does not have it in that order", () => {
 test("neighbouring new words are one stretch, and marks begin after the white space", () => {
   const tokens = [" blue", " sea", " and", " sky"];
   expect(segments(tokens, [true, true, false, true], 0)).toEqual([
-    { text: " ", moved: false, fork: false },
-    { text: "blue sea", moved: true, fork: true },
-    { text: " and ", moved: false, fork: false },
-    { text: "sky", moved: true, fork: false },
+    { text: " ", moved: false, fork: false, at: 0 },
+    { text: "blue sea", moved: true, fork: true, at: 0 },
+    { text: " and ", moved: false, fork: false, at: 2 },
+    { text: "sky", moved: true, fork: false, at: 3 },
+  ]);
+  const apart = segments(tokens, [true, true, false, true], 0, true);
+  expect(apart.map(({ text, at }) => [text, at])).toEqual([
+    [" ", 0],
+    ["blue", 0],
+    [" sea", 1],
+    [" and", 2],
+    [" ", 3],
+    ["sky", 3],
   ]);
 });
 

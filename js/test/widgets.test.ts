@@ -74,6 +74,10 @@ const STEERING = {
   swept: {},
   control: "",
   run: {},
+  presets: {},
+  preset: {},
+  history: [],
+  here: 0,
 } satisfies SteeringTraits;
 
 let el: HTMLElement;
@@ -531,14 +535,14 @@ test("results of other settings are greyed and called so", async () => {
   find("[aria-label='tokens to write']").dispatchEvent(new Event("change", { bubbles: true }));
   await settle();
   expect(el.querySelector(".sae-panes.sae-old")).not.toBeNull();
-  expect(find(".sae-foot").textContent).toBe("of the settings before; Run writes anew");
+  expect(find(".sae-foot > span").textContent).toBe("of the settings before; Run writes anew");
 });
 
 test("an emptied prompt is not offered to be run", async () => {
   await showSteering({ prompt: "So", run: RUN, status: DONE });
   type(".sae-text", "");
   await settle();
-  expect(find(".sae-foot").textContent).toBe("of the prompt before");
+  expect(find(".sae-foot > span").textContent).toBe("of the prompt before");
 });
 
 test("a run that is stopped before it writes leaves the one before it, greyed", async () => {
@@ -549,7 +553,7 @@ test("a run that is stopped before it writes leaves the one before it, greyed", 
   model.set("status", { ...DONE, id: 2, state: "stopped" });
   await settle();
   expect(find(".sae-panes.sae-old").textContent).toContain("So b");
-  expect(find(".sae-foot").textContent).toBe("stopped before the first token");
+  expect(find(".sae-foot > span").textContent).toBe("stopped before the first token");
 });
 
 test("a removed row hands the focus on, and a held key removes one row only", async () => {

@@ -13,6 +13,7 @@ import traitlets
 from sae_widgets.steering.arms import CONTROLS
 from sae_widgets.steering.code import to_code
 from sae_widgets.steering.edits import Edit, edit_from_json
+from sae_widgets.widgets.history import History
 from sae_widgets.widgets.panel import Panel, bundle, field, plain
 from sae_widgets.widgets.worker import (
     Check,
@@ -34,6 +35,7 @@ OnTokens = Callable[[Sequence[Sequence[str]]], None]
 
 RunRequest = Callable[[Mapping[str, Any], Check, OnTokens], Mapping[str, Any]]
 Measure = Callable[[Mapping[str, Any], Check, bool], Iterable[Mapping[str, Any]]]
+Keep = Callable[[str, Sequence[Mapping[str, Any]] | None], None]
 SweepRequest = Callable[[Mapping[str, Any], Check], Mapping[str, Any]]
 
 
@@ -43,6 +45,7 @@ class Steering(Panel):
     `run(request, check, on_tokens)` makes the texts. `measure(request, check, written)` says what
     the edits do to texts that are there, bit by bit: it is asked when a run begins, while they are
     the old ones, and when it is `written`. `sweep(request, check)` makes texts at many strengths.
+    `keep(name, edits)` keeps edits as a preset, or forgets the name where they are None.
     `features` are those a person can add, each {"sae", "feature", "label", "peak", "density",
     "push"}, `push` being the edit that is known to steer best with it, or None. `edits` are edits,
     and this is one, in their JSON form.
@@ -56,6 +59,9 @@ class Steering(Panel):
     run = traitlets.Dict().tag(sync=True)
     effects = traitlets.Dict().tag(sync=True)
     swept = traitlets.Dict().tag(sync=True)
+    history = traitlets.List(traitlets.Dict()).tag(sync=True)  # see `History`
+    presets = traitlets.Dict().tag(sync=True)  # lists of edits by name
+    here = traitlets.Int(0).tag(sync=True)  # of the states in `history`, the newest
     # The user's.
     prompt = traitlets.Unicode("").tag(sync=True)
     length = traitlets.Int(40, min=1, max=LONGEST).tag(sync=True)
@@ -66,12 +72,15 @@ class Steering(Panel):
     live = traitlets.Bool(True).tag(sync=True)
     stop = traitlets.Int(0).tag(sync=True)
     sweep = traitlets.Dict().tag(sync=True)  # a request, as for a run; {}: end the sweep
+    # {"id", "name", "edits"}: keep these edits under this name; without edits, forget the name.
+    preset = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
         run: RunRequest,
         measure: Measure = lambda request, check, written: (),  # noqa: ARG005
         sweep: SweepRequest = lambda request, check: {},  # noqa: ARG005
+        keep: Keep | None = None,
         *,
         saes: Sequence[Mapping[str, Any]],
         sae: str | None = None,
@@ -87,6 +96,8 @@ class Steering(Panel):
         self._run = run
         self._measure = measure
         self._sweep = sweep
+        self._keep = keep
+        self._history = History()
         self._sweeps, self._measures = worker(self._show_sweep), worker(self._show_trouble)
         self.on_close(self._sweeps.close)
         self.on_close(self._measures.close)
@@ -94,6 +105,7 @@ class Steering(Panel):
         self.observe(self._on_change, list(SETTINGS))
         self.observe(self._on_stop, "stop")
         self.observe(self._on_sweep, "sweep")
+        self.observe(self._on_preset, "preset")
         if prompt:
             self.start()
 
@@ -170,6 +182,12 @@ class Steering(Panel):
 
         self._sweeps.submit(id, job)
 
+    def _on_preset(self, change: Mapping[str, Any]) -> None:
+        if self._keep is None or not change["new"]:
+            return
+        name, edits = field(change["new"], "name", str), change["new"].get("edits")
+        self._keep(name, None if edits is None else [check_edit(edit) for edit in edits])
+
     def _show_sweep(self, status: Status) -> None:
         if status.state != "done":  # a sweep that is done is itself what is shown
             told = {"id": status.id, "state": status.state, "text": status.text}
@@ -177,6 +195,7 @@ class Steering(Panel):
 
     def _submit(self, request: Mapping[str, Any]) -> None:
         id = self._newest = int(request["id"])
+        gesture = self._history.begin(request)
 
         def measure(written: bool) -> None:
             """Beside the run: no token waits for it, and no run fails because it fails."""
@@ -196,10 +215,20 @@ class Steering(Panel):
             result = self._run(request, check, TokenFeed(id, self.send))
             if id == self._newest:  # a run that was stopped is shown; one that was replaced is not
                 self.run = plain({**result, "id": id, "request": dict(request)})
+                self._remember(gesture)
                 measure(written=True)
 
         measure(written=False)
         self._executor.submit(id, job)
+
+    def _remember(self, gesture: int) -> None:
+        """Keep the newest run as a state, if it wrote anything."""
+        if not any(arm["tokens"] for arm in self.run["arms"]):
+            return
+        self._history.add(self.run["request"], self.run, gesture)
+        with self.hold_sync():
+            self.history = plain(self._history.states)
+            self.here = self._history.here
 
 
 class TokenFeed:

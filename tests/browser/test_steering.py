@@ -324,3 +324,86 @@ def test_closing_it_leaves_nothing_behind_in_a_shadow_root(bridge):
     bridge.show(widget, shadow=True)
     assert bridge.page.evaluate("(id) => host.close(id)", widget.model_id) == 0
     assert bridge.page.evaluate("(id) => host.listeners(id)", widget.model_id) == 0
+
+
+def test_states_are_looked_at_gone_back_to_and_compared(bridge):
+    widget = steering()
+    root = bridge.show(widget)
+    widget.edits = [{"op": "ablate", "feature": 57, "sae": "topk"}]
+    bridge.pump()
+    assert len(widget.history) == 2
+    root.get_by_role("button", name="history").click()
+    states = root.locator(".sae-go")
+    assert states.nth(1).inner_text().split("\n")[:2] == ["1", "sea, ships and sailors 0.3"]
+    root.get_by_role("button", name="compare").nth(1).click()
+    states.nth(0).hover()
+    heads = root.locator(".sae-pane .sae-between")
+    assert heads.nth(0).inner_text().startswith("state 1: sea, ships and sailors 0.3")
+    assert heads.nth(1).inner_text().startswith("state 2: ablate kitchen and cooking")
+    states.nth(1).click()
+    bridge.until(lambda: widget.here == 1, "the first state is gone back to")
+    assert widget.edits[0]["op"] == "add"
+    assert len(widget.history) == 2
+    root.locator("textarea").hover()
+    assert heads.nth(0).inner_text().startswith("unsteered")
+
+
+def test_edits_are_kept_under_a_name_and_taken_again(bridge):
+    kept = {}
+
+    def keep(name, edits):
+        kept[name] = edits
+        widget.presets = {name: edits for name, edits in kept.items() if edits is not None}
+
+    widget = steering(keep=keep)
+    root = bridge.show(widget)
+    root.get_by_role("button", name="presets").click()
+    root.get_by_label("name of the preset").fill("<b>at sea</b>")
+    bridge.page.keyboard.press("Enter")
+    bridge.until(lambda: kept, "it was kept")
+    widget.edits = []
+    bridge.pump()
+    root.get_by_role("button", name="<b>at sea</b>", exact=True).click()
+    bridge.until(lambda: widget.edits, "it was taken")
+    assert (widget.edits[0]["feature"], widget.edits[0]["strength"]) == (131, 0.3)
+    root.get_by_role("button", name="forget <b>at sea</b>").click()
+    bridge.until(lambda: kept["<b>at sea</b>"] is None, "it was forgotten")
+
+
+COOK = {"op": "set", "feature": 57, "strength": 0.6, "unit": "peak", "sae": "topk"}
+
+
+def test_all_edits_are_turned_up_and_down_together(bridge):
+    widget = steering(edits=[SEA, COOK, {"op": "ablate", "feature": 12, "sae": "topk"}])
+    root = bridge.show(widget)
+    fader = root.get_by_label("strength of all edits together")
+    for key in ("Shift+ArrowRight", "Shift+ArrowRight", "ArrowLeft"):
+        fader.press(key)
+    bridge.until(lambda: widget.edits[1]["strength"] == 0.6 * 1.19, "both are multiplied")
+    assert widget.edits[0]["strength"] == 0.3 * 1.19
+    assert widget.edits[2]["op"] == "ablate"
+    fader.press("r")
+    bridge.until(lambda: widget.edits[1]["strength"] == 0.6, "it was reset")
+
+
+def test_one_edit_acts_alone_and_then_all_again(bridge):
+    widget = steering(edits=[SEA, COOK])
+    root = bridge.show(widget)
+    dots = root.locator(".sae-dot")
+    dots.nth(1).click(modifiers=["Alt"])
+    bridge.until(
+        lambda: [e.get("on") for e in widget.edits] == [False, True], "only the second acts"
+    )
+    dots.nth(1).press("s")
+    bridge.until(lambda: [e["on"] for e in widget.edits] == [True, True], "both act")
+
+
+def test_the_slider_shows_where_to_look_and_the_words_what_else_was_likely(bridge):
+    root = bridge.show(steering())
+    rail, band = root.locator(".sae-rail").bounding_box(), root.locator(".sae-band").bounding_box()
+    # From -1.2 to 1.2, between 0.2 and 0.55.
+    assert abs((band["x"] - rail["x"]) / rail["width"] - 1.4 / 2.4) < 0.01
+    assert abs(band["width"] / rail["width"] - 0.35 / 2.4) < 0.01
+    assert "Suggested: 0.2 to 0.55 × peak" in root.get_by_role("slider").get_attribute("title")
+    word = root.locator(".sae-pane").nth(1).get_by_text("harbor")
+    assert "·harbor 41 % (+38 %), ·oven 12 % (−20 %)" in word.get_attribute("title")

@@ -17,7 +17,7 @@ import {
   withOperation,
 } from "../edits";
 import { parseNumber, strength } from "../text";
-import type { Edit, Operation, Place, Sae, SteeringFeature, Unit } from "../wire";
+import type { Edit, Interval, Operation, Place, Sae, SteeringFeature, Unit } from "../wire";
 import { Box } from "./box";
 import { useHost } from "./frame";
 import { PlaceboBadge } from "./sae";
@@ -28,6 +28,12 @@ interface Props {
   feature: SteeringFeature | undefined;
   sae: Sae | undefined;
   selected: boolean;
+  /** Between which strengths it is worth looking. */
+  band: Interval | null;
+  /** What a sweep found at its strengths, and its control's. */
+  curves: readonly (readonly Interval[])[];
+  /** Let this edit act alone, or all again. */
+  onSolo: () => void;
   onChange: (edit: Edit) => void;
   onSelect: () => void;
   onRemove: () => void;
@@ -54,7 +60,9 @@ const UNITS: Record<Unit, string> = {
 };
 const PLACES: Place[] = ["all", "prompt", "generated", "last"];
 
-export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRemove }: Props) {
+export function EditRow(props: Props) {
+  const { edit, feature, sae, selected, band, curves, onSolo, onChange, onSelect, onRemove } =
+    props;
   const { recorded, why } = useHost();
   const on = edit.on ?? true;
   const unit = edit.unit ?? "peak";
@@ -88,8 +96,9 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
         class="sae-dot"
         aria-pressed={on}
         aria-label={`feature ${number} ${on ? "on" : "off"}`}
-        title={on ? "On: Space turns it off" : "Off: Space turns it on"}
-        onClick={() => onChange({ ...edit, on: !on })}
+        title={`${on ? "On: Space turns it off" : "Off: Space turns it on"}; with Alt, or S: this one alone, or all again`}
+        onClick={(event) => (event.altKey ? onSolo() : onChange({ ...edit, on: !on }))}
+        onKeyDown={(event) => event.key === "s" && onSolo()}
       />
       <span class="sae-what">
         <button
@@ -130,6 +139,8 @@ export function EditRow({ edit, feature, sae, selected, onChange, onSelect, onRe
         step={step(edit, feature)}
         zero={neutral(edit.op) ?? 0}
         mark={recommended ? rest : null}
+        band={band}
+        curves={curves}
         label={`strength of feature ${number} ${name}`}
         unit={words}
         disabled={recorded ? why : null}

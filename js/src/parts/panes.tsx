@@ -1,8 +1,8 @@
 /** The texts side by side, as they are written, with the place marked where they part. */
 
 import { useMemo } from "preact/hooks";
-import { fork, moved, number, segments } from "../text";
-import type { Arm, Effects } from "../wire";
+import { fork, moved, number, percent, segments } from "../text";
+import type { Arm, Effects, Guess } from "../wire";
 import { type Strip, StripText, stripOf } from "./strip";
 
 interface Props {
@@ -16,11 +16,11 @@ interface Props {
   old: boolean;
   /** What the edits do to the unsteered text. */
   strip: Partial<Effects>;
-  /** Mean KL over the steered text; null: not measured. */
-  kl: number | null;
+  /** What is known of the steered text: the mean KL, the likeliest tokens at each place. */
+  proof: Pick<Effects, "mean" | "next">;
 }
 
-export function Panes({ prompt, arms, before, writing, old, strip, kl }: Props) {
+export function Panes({ prompt, arms, before, writing, old, strip, proof }: Props) {
   const [base, steered] = arms;
   return (
     <div class={`sae-panes ${old ? "sae-old" : ""}`} aria-busy={writing}>
@@ -35,7 +35,7 @@ export function Panes({ prompt, arms, before, writing, old, strip, kl }: Props) 
           writing={writing}
           old={old}
           strip={i === 0 && !old ? stripOf(strip, prompt + arm.tokens.join("")) : null}
-          kl={i === 1 ? kl : null}
+          proof={i === 1 ? proof : {}}
         />
       ))}
     </div>
@@ -51,23 +51,25 @@ interface PaneProps {
   writing: boolean;
   old: boolean;
   strip: Strip | null;
-  /** The mean over this text. */
-  kl: number | null;
+  /** What is known of this text. */
+  proof: Props["proof"];
 }
 
+const PART = "Here the texts part";
 const CONTROL_MEANS = "The same push at the same tokens, in another direction";
 
-function Pane({ prompt, arm, other, steered, tail, writing, old, strip, kl }: PaneProps) {
+function Pane({ prompt, arm, other, steered, tail, writing, old, strip, proof }: PaneProps) {
+  const { mean: kl = null, next } = proof;
   const at = useMemo(() => fork(other.tokens, arm.tokens), [other.tokens, arm.tokens]);
   const stretches = useMemo(
-    () => segments(arm.tokens, steered ? moved(other.tokens, arm.tokens) : [], at),
-    [other.tokens, arm.tokens, steered, at],
+    () => segments(arm.tokens, steered ? moved(other.tokens, arm.tokens) : [], at, Boolean(next)),
+    [other.tokens, arm.tokens, steered, at, next],
   );
   return (
     <div class="sae-pane">
       <div class="sae-between sae-tiny sae-soft">
         <span title={arm.control ? CONTROL_MEANS : undefined}>
-          {arm.control ? `control: ${arm.control}` : steered ? arm.name : "unsteered"}
+          {arm.control ? `control: ${arm.control}` : arm.name === "base" ? "unsteered" : arm.name}
         </span>
         <span
           class="sae-number sae-mono"
@@ -92,7 +94,11 @@ function Pane({ prompt, arm, other, steered, tail, writing, old, strip, kl }: Pa
               <span
                 key={`${i} ${segment.moved}`}
                 class={`${segment.moved ? "sae-moved" : ""} ${segment.fork ? "sae-fork" : ""}`}
-                title={segment.fork ? "Here the texts part" : undefined}
+                title={
+                  [segment.fork ? PART : "", guessed(next?.[segment.at])]
+                    .filter(Boolean)
+                    .join("\n") || undefined
+                }
               >
                 {segment.text}
               </span>
@@ -104,4 +110,13 @@ function Pane({ prompt, arm, other, steered, tail, writing, old, strip, kl }: Pa
       </p>
     </div>
   );
+}
+
+/** The likeliest tokens at a place, in words. */
+function guessed(guesses: readonly Guess[] | undefined): string {
+  if (!guesses?.length) return "";
+  const listed = guesses.map(
+    ([token, p, by]) => `${token} ${percent(p)} (${by < 0 ? "−" : "+"}${percent(Math.abs(by))})`,
+  );
+  return `likeliest here, and what the edits changed: ${listed.join(", ")}`;
 }

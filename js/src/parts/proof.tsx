@@ -1,6 +1,5 @@
-/** What else the edits did, and what proves it: other features, the receipt, the code. */
+/** What else the edits did: to other features, and to each other. */
 
-import { useEffect, useState } from "preact/hooks";
 import { change, number } from "../text";
 import type { Effects, Moved } from "../wire";
 
@@ -63,55 +62,3 @@ export function Overlaps({ overlaps }: OverlapsProps) {
 
 /** More are not listed: the strongest say enough. */
 const MOST = 3;
-
-type Drawer = "receipt" | "code" | null;
-
-/** The receipt, and the run as Python to copy. */
-export function useProof({ receipt, code }: Partial<Effects>) {
-  const [open, setOpen] = useState<Drawer>(null);
-  const [copied, setCopied] = useState(false);
-  useEffect(() => {
-    if (!copied) return;
-    const timer = setTimeout(() => setCopied(false), 2000);
-    return () => clearTimeout(timer);
-  }, [copied]);
-  const copy = async () => {
-    if (code === undefined) return;
-    try {
-      await navigator.clipboard.writeText(code);
-      setCopied(true);
-    } catch {
-      // A page that is not served securely has no clipboard: the code is shown instead.
-      setOpen(open === "code" ? null : "code");
-    }
-  };
-  const text = open === "receipt" ? receipt : open === "code" ? code : undefined;
-  return {
-    buttons: (
-      <>
-        {receipt !== undefined && (
-          <button
-            type="button"
-            class="sae-link"
-            aria-expanded={open === "receipt"}
-            title="What was asked for, and what the SAE found in the edited activations"
-            onClick={() => setOpen(open === "receipt" ? null : "receipt")}
-          >
-            receipt
-          </button>
-        )}
-        {code !== undefined && (
-          <button
-            type="button"
-            class="sae-link"
-            title="Copy the edits and the run as Python"
-            onClick={() => void copy()}
-          >
-            {copied ? "copied" : "copy as code"}
-          </button>
-        )}
-      </>
-    ),
-    drawer: text !== undefined && <pre class="sae-drawer sae-mono">{text}</pre>,
-  };
-}

@@ -2,6 +2,7 @@
 
 import { useRef, useState } from "preact/hooks";
 import { strength } from "../text";
+import type { Interval } from "../wire";
 
 interface Props {
   /** Null where there is nothing to set. */
@@ -14,6 +15,10 @@ interface Props {
   zero: number | null;
   /** The recommended value. */
   mark: number | null;
+  /** Between which values it is worth looking. */
+  band: Interval | null;
+  /** What some values were found to do: [value, from 0 to 1], and a control's beside it, dashed. */
+  curves: readonly (readonly Interval[])[];
   label: string;
   unit: string;
   /** Why it cannot be moved; null where it can. */
@@ -27,7 +32,20 @@ interface Props {
 const CATCH = 4;
 
 export function Slider(props: Props) {
-  const { value, step, zero, mark, label, unit, disabled, onInput, onReset, onRemove } = props;
+  const {
+    value,
+    step,
+    zero,
+    mark,
+    band,
+    curves,
+    label,
+    unit,
+    disabled,
+    onInput,
+    onReset,
+    onRemove,
+  } = props;
   // The ends follow a value that lies beyond them, but not while it is dragged.
   const [held, setHeld] = useState<[number, number] | null>(null);
   const [min, max] = held ?? [props.min, props.max];
@@ -71,7 +89,14 @@ export function Slider(props: Props) {
     move();
   };
 
-  const best = mark === null ? "" : `Recommended: ${strength(mark)} ${unit}`;
+  const advice = [
+    mark === null ? "" : `Recommended: ${strength(mark)} ${unit}`,
+    band === null
+      ? ""
+      : `Suggested: ${strength(band[0])} to ${strength(band[1])} ${unit} (KL 0.1 to 1 nat a token)`,
+  ]
+    .filter(Boolean)
+    .join(". ");
   const from = share(zero ?? 0);
   const to = share(value ?? 0);
   return (
@@ -85,10 +110,10 @@ export function Slider(props: Props) {
       aria-valuenow={value ?? 0}
       aria-valuetext={value === null ? "none" : `${strength(value)} ${unit}`}
       aria-disabled={still !== null}
-      aria-description={best || undefined}
+      aria-description={advice || undefined}
       title={
         still ??
-        `${best && `${best}. `}Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`
+        `${advice && `${advice}. `}Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`
       }
       onPointerDown={(event) => {
         if (event.button !== 0) return;
@@ -107,6 +132,27 @@ export function Slider(props: Props) {
         <div class="sae-track" />
         {value !== null && (
           <>
+            {band && (
+              <div
+                class="sae-band"
+                style={{
+                  left: percent(band[0]),
+                  width: `${100 * (share(band[1]) - share(band[0]))}%`,
+                }}
+              />
+            )}
+            <svg class="sae-curves" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">
+              {curves.map((points, i) => (
+                <polyline
+                  key={i}
+                  class={i > 0 ? "sae-ghost" : "sae-gain"}
+                  points={points
+                    .filter(([x]) => x >= min && x <= max)
+                    .map(([x, y]) => `${share(x)},${1 - y}`)
+                    .join(" ")}
+                />
+              ))}
+            </svg>
             {zero !== null && <div class="sae-zero" style={{ left: percent(zero) }} />}
             {mark !== null && <div class="sae-best" style={{ left: percent(mark) }} />}
             <div

@@ -1,9 +1,9 @@
 /** Every strength at once: what it buys and costs, and the text it writes, without asking again. */
 
 import { useRef } from "preact/hooks";
-import { counts } from "../edits";
+import { counts, times } from "../edits";
 import { number, strength } from "../text";
-import type { Arm, Edit, Sweep, SweepArm } from "../wire";
+import type { Arm, Edit, Interval, Sweep, SweepArm } from "../wire";
 
 const WIDTH = 600;
 const HEIGHT = 64;
@@ -36,6 +36,16 @@ export function armsAt({ arms, request }: Partial<Sweep>, point: number): Arm[] 
     { ...here, name },
   ];
   return control ? [...found, { ...control, name: "control" }] : found;
+}
+
+/** What the strengths of a swept edit did, and its control's: [strength, share of the most]. */
+export function curvesOf({ arms }: Partial<Sweep>, edit: Edit | undefined): Interval[][] {
+  if (!edit || !arms || counts(edit.op) === "nothing" || edit.on === false) return [];
+  const most = scale(arms.map((arm) => arm.concept));
+  const kinds = [pointsOf({ arms }), [...arms.slice(0, 1), ...arms.filter((arm) => arm.control)]];
+  return kinds.map((kind) =>
+    kind.map((arm) => [times(edit, arm.factor), Math.max(0, arm.concept ?? 0) / most]),
+  );
 }
 
 export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {

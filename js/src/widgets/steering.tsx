@@ -1,25 +1,31 @@
 /** The steering widget: turn features up and down, and watch what the model then writes. */
 
 import type { AnyModel } from "@anywidget/types";
+import type { ComponentChild } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { factorBetween, newEdit, sameEdits, scaled } from "../edits";
+import { factorBetween, newEdit, sameEdits, scaled, solo } from "../edits";
+import { brief } from "../history";
 import { Box } from "../parts/box";
 import { EditRow } from "../parts/edit";
+import { Fader } from "../parts/fader";
+import { Foot } from "../parts/foot";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
+import { armsOf, Tree } from "../parts/history";
 import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../parts/host";
 import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
-import { Also, Overlaps, useProof } from "../parts/proof";
-import { armsAt, pointsOf, SweepStrip } from "../parts/sweep";
+import { Presets } from "../parts/presets";
+import { Also, Overlaps } from "../parts/proof";
+import { armsAt, curvesOf, pointsOf, SweepStrip } from "../parts/sweep";
 import { TextBox } from "../parts/textbox";
-import { count, number, parseNumber, seconds } from "../text";
+import { count, parseNumber, seconds } from "../text";
 import type {
   Arm,
   Control,
   Edit,
-  Effects,
   Run,
   RunRequest,
+  State,
   SteeringFeature,
   SteeringTraits,
   TokensMessage,
@@ -72,6 +78,11 @@ function Steering({ model }: { model: Model }) {
   const effects = useTrait(model, "effects");
   const swept = useTrait(model, "swept");
   const [seen, setSeen] = useState<number | null>(null);
+  const [peek, setPeek] = useState<State | null>(null);
+  const [pinned, setPinned] = useState<State | null>(null);
+  const past = useTrait(model, "history");
+  const here = useTrait(model, "here");
+  const presets = useTrait(model, "presets");
   const stream = useStream(model);
   const picker = useRef<HTMLInputElement>(null);
   const [draft, setDraft, sendDraft] = useDraft(prompt);
@@ -193,6 +204,7 @@ function Steering({ model }: { model: Model }) {
     features.find(
       (each) => each.feature === edit.feature && each.sae === (edit.sae ?? saes[0]?.name),
     );
+  const named = (edit: Edit) => brief(edit, find(edit)?.label);
   const settled = !working && !(live && pending.any());
   const unsent = settled && draft !== (shown?.prompt ?? "");
   const stale = settled && !unsent && shown?.request != null && differs(shown.request, settings);
@@ -216,8 +228,56 @@ function Steering({ model }: { model: Model }) {
     swept.request !== undefined &&
     !differs({ ...swept.request, edits, control: settings.control }, settings) &&
     swept.request.prompt === shown?.prompt;
-  const looked = comparable && seen !== null ? armsAt(swept, seen) : null;
+  const looked = peek
+    ? { ...armsOf(peek, pinned, named), proof: {} }
+    : shown && comparable && seen !== null
+      ? {
+          prompt: shown.prompt,
+          arms: armsAt(swept, seen).slice(0, shown.arms.length),
+          proof: { mean: pointsOf(swept)[seen]?.kl ?? null },
+        }
+      : null;
   const proof = !outdated && !working && effects.id === written.id ? effects : {};
+  const goTo = ({ request: { prompt, ...settings } }: State) => {
+    setPeek(null);
+    pending.put(settings);
+    run(prompt);
+  };
+  const keep = (name: string, edits?: readonly Edit[]) =>
+    save(model, {
+      preset: { id: 1 + (model.get("preset").id ?? 0), name, ...(edits && { edits }) },
+    });
+  const drawers: [string, string, ComponentChild | null][] = [
+    [
+      "history",
+      "What was written before, and under which settings",
+      past.length > 0 && (
+        <Tree
+          history={past}
+          here={here}
+          named={named}
+          pinned={pinned}
+          disabled={why}
+          onSee={setPeek}
+          onPin={setPinned}
+          onGo={goTo}
+        />
+      ),
+    ],
+    [
+      "presets",
+      "Edits that were kept under a name",
+      <Presets
+        key="presets"
+        presets={presets}
+        named={named}
+        disabled={why}
+        onTake={(edits) => change({ edits: [...edits] })}
+        onKeep={(name) => keep(name, edits)}
+        onForget={keep}
+      />,
+    ],
+  ];
   const advice = unsent ? "Enter runs the new one" : "Run writes anew";
   if ((unsent || stale) && alive && draft !== "") notes.push(advice);
   return (
@@ -293,6 +353,9 @@ function Steering({ model }: { model: Model }) {
             selected={
               selected !== null && edit.feature === selected && sae(edit.sae)?.name === chosen
             }
+            band={measured.suggested?.[i] ?? null}
+            curves={comparable ? curvesOf(swept, swept.request?.edits[i]) : []}
+            onSolo={() => change({ edits: solo(edits, i) })}
             onChange={(next) => setEdit(i, next)}
             onSelect={() => {
               const name = sae(edit.sae)?.name;
@@ -301,6 +364,7 @@ function Steering({ model }: { model: Model }) {
             onRemove={() => remove(i)}
           />
         ))}
+        <Fader edits={edits} onChange={(next) => change({ edits: next })} />
         <Overlaps overlaps={stale ? [] : (measured.overlaps ?? [])} />
         <div class="sae-bar sae-adding">
           <FeaturePicker
@@ -346,16 +410,8 @@ function Steering({ model }: { model: Model }) {
           </label>
         </div>
       </fieldset>
-      {shown && looked ? (
-        <Panes
-          prompt={shown.prompt}
-          arms={looked.slice(0, shown.arms.length)}
-          before={[]}
-          writing={false}
-          old={false}
-          strip={{}}
-          kl={pointsOf(swept)[seen ?? 0]?.kl ?? null}
-        />
+      {looked ? (
+        <Panes {...looked} before={[]} writing={false} old={false} strip={{}} />
       ) : shown ? (
         <Panes
           prompt={shown.prompt}
@@ -364,7 +420,7 @@ function Steering({ model }: { model: Model }) {
           writing={working}
           old={outdated || status.state === "error"}
           strip={measured}
-          kl={proof.mean ?? null}
+          proof={proof}
         />
       ) : working ? (
         <p class="sae-empty">writing … {seconds(elapsed)}</p>
@@ -417,17 +473,16 @@ function Steering({ model }: { model: Model }) {
         disabled={alive ? null : (why ?? "the kernel is silent")}
         onSelect={({ sae, feature }) => pick(sae, feature)}
       />
-      {shown && (
-        <Receipt
-          run={outdated || working || status.state !== "done" ? null : (written as Run)}
-          effects={proof}
-          edits={edits}
-          trouble={effects.id === current ? effects.trouble : undefined}
-          message={
-            working ? `writing … ${seconds(elapsed)}` : notes.filter((note) => note).join("; ")
-          }
-        />
-      )}
+      <Foot
+        run={outdated || working || status.state !== "done" ? null : (written as Run)}
+        effects={proof}
+        edits={edits}
+        trouble={effects.id === current ? effects.trouble : undefined}
+        message={
+          working ? `writing … ${seconds(elapsed)}` : notes.filter((note) => note).join("; ")
+        }
+        drawers={drawers}
+      />
       <Spoken
         text={
           working
@@ -524,77 +579,6 @@ function NumberBox({ value, min, max, step, label, onChange }: NumberBoxProps) {
       }}
     />
   );
-}
-
-interface ReceiptProps {
-  run: Run | null;
-  effects: Partial<Effects>;
-  /** Why nothing was measured. */
-  trouble: string | undefined;
-  edits: readonly Edit[];
-  message: string;
-}
-
-const ENDS: Record<string, string> = {
-  length: "",
-  end: "the text ended",
-  context: "the context is full",
-};
-
-/** What was really done to the model: proof, not promise. */
-function Receipt({ run, effects, trouble, edits, message }: ReceiptProps) {
-  const proof = useProof(effects);
-  const asked = (run?.request.edits ?? edits).some((edit) => edit.on ?? true);
-  return (
-    <>
-      <div class="sae-foot sae-number">
-        {run ? (
-          <>
-            <span class={asked ? (touched(run) > 0 ? "sae-ok" : "sae-warn") : ""}>
-              {asked ? `● applied at ${places(run)}` : "no edits: both texts are the model's own"}
-            </span>
-            {asked && run.ratio !== null && (
-              <span title="How large the change was against the activation it changed, on average">
-                ‖Δ‖/‖h‖ {number(run.ratio)}
-              </span>
-            )}
-            {run.note && <span>{run.note}</span>}
-            {trouble && <span class="sae-warn">not measured: {trouble}</span>}
-          </>
-        ) : (
-          <span>{message}</span>
-        )}
-        <span class="sae-grow" />
-        {run && (
-          <span
-            title={`The hook ran ${run.calls.prefill} × on the prompt and ${run.calls.steps} × while writing`}
-          >
-            {[ending(run), seconds(run.seconds)].filter(Boolean).join(" · ")}
-          </span>
-        )}
-        {proof.buttons}
-      </div>
-      {proof.drawer}
-    </>
-  );
-}
-
-function ending({ ended, arms }: Run): string {
-  if (ended === "stopped") return `stopped after ${count(arms[0]?.tokens.length ?? 0, "token")}`;
-  return ENDS[ended] ?? ended;
-}
-
-function touched({ positions }: Run): number {
-  return Array.isArray(positions) ? positions[0] + positions[1] : (positions ?? 0);
-}
-
-/** Of the positions that the model read: the prompt's, and one for each step after it. */
-function places({ positions, prompt, calls }: Run): string {
-  const read = prompt.length + calls.steps;
-  if (Array.isArray(positions)) {
-    return `${positions[0]} + ${positions[1]} of ${count(read, "position")}`;
-  }
-  return count(positions ?? 0, "position");
 }
 
 function spoken(state: string, arms: readonly Arm[] | undefined): string {

@@ -1,0 +1,124 @@
+/** The foot of the panel: what was really done to the model, and the drawers. */
+
+import type { ComponentChild } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { count, number, seconds } from "../text";
+import type { Edit, Effects, Run } from "../wire";
+
+interface Props {
+  run: Run | null;
+  effects: Partial<Effects>;
+  /** Why nothing was measured. */
+  trouble: string | undefined;
+  edits: readonly Edit[];
+  message: string;
+  /** More drawers: name, what is in it in words, and itself; null where it is empty. */
+  drawers: readonly [name: string, title: string, content: ComponentChild | null][];
+}
+
+const ENDS: Record<string, string> = {
+  length: "",
+  end: "the text ended",
+  context: "the context is full",
+};
+const RECEIPT = "What was asked for, and what the SAE found in the edited activations";
+
+export function Foot({ run, effects, trouble, edits, message, drawers }: Props) {
+  const { receipt, code } = effects;
+  const [open, setOpen] = useState("");
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return;
+    const timer = setTimeout(() => setCopied(false), 2000);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  const toggle = (name: string) => setOpen(open === name ? "" : name);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(code ?? "");
+      setCopied(true);
+    } catch {
+      // A page that is not served securely has no clipboard: the code is shown instead.
+      toggle("code");
+    }
+  };
+  const sheet = (text: string | undefined) =>
+    text === undefined ? null : <pre class="sae-drawer sae-mono">{text}</pre>;
+  const offered = [["receipt", RECEIPT, sheet(receipt)] as const, ...drawers];
+  const shown = [...offered, ["code", "", sheet(code)] as const].find(([name]) => name === open);
+  const asked = (run?.request.edits ?? edits).some((edit) => edit.on ?? true);
+  return (
+    <>
+      <div class="sae-foot sae-number">
+        {run ? (
+          <>
+            <span class={asked ? (touched(run) > 0 ? "sae-ok" : "sae-warn") : ""}>
+              {asked ? `● applied at ${places(run)}` : "no edits: both texts are the model's own"}
+            </span>
+            {asked && run.ratio !== null && (
+              <span title="How large the change was against the activation it changed, on average">
+                ‖Δ‖/‖h‖ {number(run.ratio)}
+              </span>
+            )}
+            {run.note && <span>{run.note}</span>}
+            {trouble && <span class="sae-warn">not measured: {trouble}</span>}
+          </>
+        ) : (
+          <span>{message}</span>
+        )}
+        <span class="sae-grow" />
+        {run && (
+          <span
+            title={`The hook ran ${run.calls.prefill} × on the prompt and ${run.calls.steps} × while writing`}
+          >
+            {[ending(run), seconds(run.seconds)].filter(Boolean).join(" · ")}
+          </span>
+        )}
+        {offered.map(
+          ([name, title, content]) =>
+            content && (
+              <button
+                key={name}
+                type="button"
+                class="sae-link"
+                aria-expanded={open === name}
+                title={title}
+                onClick={() => toggle(name)}
+              >
+                {name}
+              </button>
+            ),
+        )}
+        {code !== undefined && (
+          <button
+            type="button"
+            class="sae-link"
+            title="Copy the edits and the run as Python"
+            onClick={() => void copy()}
+          >
+            {copied ? "copied" : "copy as code"}
+          </button>
+        )}
+      </div>
+      {shown?.[2]}
+    </>
+  );
+}
+
+function ending({ ended, arms }: Run): string {
+  if (ended === "stopped") return `stopped after ${count(arms[0]?.tokens.length ?? 0, "token")}`;
+  return ENDS[ended] ?? ended;
+}
+
+function touched({ positions }: Run): number {
+  return Array.isArray(positions) ? positions[0] + positions[1] : (positions ?? 0);
+}
+
+/** Of the positions that the model read: the prompt's, and one for each step after it. */
+function places({ positions, prompt, calls }: Run): string {
+  const read = prompt.length + calls.steps;
+  if (Array.isArray(positions)) {
+    return `${positions[0]} + ${positions[1]} of ${count(read, "position")}`;
+  }
+  return count(positions ?? 0, "position");
+}

@@ -1,0 +1,70 @@
+/** Edits that were kept under a name, in a file beside the notebook. */
+
+import { useState } from "preact/hooks";
+import type { Edit } from "../wire";
+
+interface Props {
+  presets: Readonly<Record<string, readonly Edit[]>>;
+  /** An edit in brief. */
+  named: (edit: Edit) => string;
+  /** Why none can be taken or kept; null where they can. */
+  disabled: string | null;
+  onTake: (edits: readonly Edit[]) => void;
+  /** Keep the present edits under this name. */
+  onKeep: (name: string) => void;
+  onForget: (name: string) => void;
+}
+
+export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: Props) {
+  const [name, setName] = useState("");
+  const wanted = name.trim();
+  const keep = () => {
+    if (disabled !== null || wanted === "") return;
+    onKeep(wanted);
+    setName("");
+  };
+  return (
+    <div class="sae-also">
+      {Object.entries(presets).map(([each, edits]) => (
+        <span key={each} class="sae-chip">
+          <button
+            type="button"
+            class="sae-link"
+            aria-disabled={disabled !== null}
+            title={disabled ?? `Steer with ${edits.map(named).join(", ")}`}
+            onClick={() => disabled === null && onTake(edits)}
+          >
+            {each}
+          </button>
+          <button
+            type="button"
+            class="sae-quiet"
+            aria-label={`forget ${each}`}
+            title={disabled ?? "Forget it"}
+            aria-disabled={disabled !== null}
+            onClick={() => disabled === null && onForget(each)}
+          >
+            ×
+          </button>
+        </span>
+      ))}
+      <input
+        class="sae-search sae-keep"
+        aria-label="name of the preset"
+        placeholder="keep these edits as …"
+        title="In steering-presets.json beside the notebook; Enter keeps them"
+        value={name}
+        onInput={(event) => setName(event.currentTarget.value)}
+        onKeyDown={(event) => event.key === "Enter" && keep()}
+      />
+      <button
+        type="button"
+        aria-disabled={disabled !== null || wanted === ""}
+        title={disabled ?? undefined}
+        onClick={keep}
+      >
+        {wanted in presets ? "Replace" : "Keep"}
+      </button>
+    </div>
+  );
+}
