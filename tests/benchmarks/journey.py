@@ -1,9 +1,10 @@
 """How long a person waits in a real JupyterLab; prints JSON.
 
 `python tests/benchmarks/journey.py` measures, on the quickstart: from running all cells in a fresh
-kernel to the first heatmap on screen, and from a key press on the strength slider to the first
-change of the steered text. Times are in seconds; the second is given beside the time of one decode
-step of the model, on the same machine in the same run.
+kernel to the first heatmap on screen; from a key press on the strength slider to the first change
+of the steered text; and, of a drag of one second with sixty events, from the last event to the last
+change of the KL strip. Times are in seconds; the second is given beside the time of one decode step
+of the model, on the same machine in the same run.
 """
 
 from __future__ import annotations
@@ -43,6 +44,34 @@ PRESS = """async () => {
   });
   slider.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
   return await changed;
+}"""
+
+DRAG = """async () => {
+  const panel = document.querySelector(".sae-steering");
+  const slider = panel.querySelector("[role=slider]");
+  const { left, top, width, height } = slider.getBoundingClientRect();
+  const shades = () => [...panel.querySelectorAll(".sae-kl")].map((e) => e.style.cssText).join();
+  let [last, now, seen, changes] = [0, 0, shades(), 0];
+  const watch = new MutationObserver(() => {
+    const next = shades();
+    if (next !== seen && next !== "") { seen = next; last = performance.now(); changes += 1; }
+  });
+  watch.observe(panel, { childList: true, subtree: true, attributes: true });
+  const move = (type, share) => slider.dispatchEvent(new PointerEvent(type, {
+    bubbles: true, pointerId: 1, clientX: left + share * width, clientY: top + height / 2,
+  }));
+  slider.setPointerCapture = () => {};
+  slider.hasPointerCapture = () => true;
+  move("pointerdown", 0.6);
+  for (let step = 0; step < 60; step++) {
+    await new Promise((done) => setTimeout(done, 1000 / 60));
+    move("pointermove", 0.6 + 0.3 * ((step * 7) % 60) / 60);
+    now = performance.now();
+  }
+  move("pointerup", 0.85);
+  await new Promise((done) => setTimeout(done, 3000));
+  watch.disconnect();
+  return [(last - now) / 1000, changes];
 }"""
 
 STEP = """
@@ -87,6 +116,7 @@ def main(runs: int = 3, presses: int = 12) -> None:
         for _ in range(presses):
             moves.append(lab.page.evaluate(PRESS))
             lab.page.wait_for_timeout(2500)
+        drags = [lab.page.evaluate(DRAG) for _ in range(presses)]
         step = float(lab.python(STEP))
         browser.close()
     changed = [move for move in moves if move is not None]
@@ -97,6 +127,11 @@ def main(runs: int = 3, presses: int = 12) -> None:
                 "slider to first steered token": {
                     "median": statistics.median(changed),
                     "all": moves,
+                },
+                "last event of a drag to the last change of the strip": {
+                    "median": statistics.median(after for after, _ in drags),
+                    "all": [after for after, _ in drags],
+                    "changes of the strip": [changes for _, changes in drags],
                 },
                 "decode step of two rows": step,
             },

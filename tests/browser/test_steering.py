@@ -264,7 +264,7 @@ def test_an_error_keeps_the_old_texts(bridge):
     box.fill("7")
     box.press("Enter")
     bridge.sees("the prompt is too long")
-    assert "harbor" in root.locator(".sae-panes.sae-old").inner_text()
+    assert "harbor" in root.locator(".sae-pane.sae-old").last.inner_text()
 
 
 def test_without_edits_both_texts_are_the_same_and_it_is_said(bridge):

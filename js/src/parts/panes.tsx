@@ -8,6 +8,8 @@ import { type Strip, StripText, stripOf } from "./strip";
 interface Props {
   prompt: string;
   arms: readonly Arm[];
+  /** All of the first, where it is known and what is written begins so. */
+  base?: Arm | undefined;
   /** What stood here before, while the new texts are still shorter. */
   before: readonly Arm[];
   /** More is coming. */
@@ -20,24 +22,29 @@ interface Props {
   proof: Pick<Effects, "mean" | "next">;
 }
 
-export function Panes({ prompt, arms, before, writing, old, strip, proof }: Props) {
-  const [base, steered] = arms;
+export function Panes({ prompt, arms, base, before, writing, old, strip, proof }: Props) {
   return (
-    <div class={`sae-panes ${old ? "sae-old" : ""}`} aria-busy={writing}>
-      {arms.map((arm, i) => (
-        <Pane
-          key={i}
-          prompt={prompt}
-          arm={arm}
-          other={(i > 0 ? base : steered) ?? arm}
-          steered={i > 0}
-          tail={before[i]?.tokens.slice(arm.tokens.length) ?? []}
-          writing={writing}
-          old={old}
-          strip={i === 0 && !old ? stripOf(strip, prompt + arm.tokens.join("")) : null}
-          proof={i === 1 ? proof : {}}
-        />
-      ))}
+    <div class="sae-panes" aria-busy={writing}>
+      {arms.map((arm, i) => {
+        const begun = arm.tokens.join("");
+        const known = i === 0 && base?.tokens.join("").startsWith(begun) ? base : null;
+        const shown = known ?? arm;
+        const gone = old && !known;
+        return (
+          <Pane
+            key={i}
+            prompt={prompt}
+            arm={shown}
+            other={(i > 0 ? (base ?? arms[0]) : arms[1]) ?? arm}
+            steered={i > 0}
+            tail={known ? [] : (before[i]?.tokens.slice(arm.tokens.length) ?? [])}
+            writing={writing && !known}
+            old={gone}
+            strip={i === 0 && !gone ? stripOf(strip, prompt + shown.tokens.join("")) : null}
+            proof={i === 1 ? proof : {}}
+          />
+        );
+      })}
     </div>
   );
 }
@@ -66,7 +73,7 @@ function Pane({ prompt, arm, other, steered, tail, writing, old, strip, proof }:
     [other.tokens, arm.tokens, steered, at, next],
   );
   return (
-    <div class="sae-pane">
+    <div class={`sae-pane ${old ? "sae-old" : ""}`}>
       <div class="sae-between sae-tiny sae-soft">
         <span title={arm.control ? CONTROL_MEANS : undefined}>
           {arm.control ? `control: ${arm.control}` : arm.name === "base" ? "unsteered" : arm.name}

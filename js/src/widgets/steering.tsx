@@ -228,6 +228,14 @@ function Steering({ model }: { model: Model }) {
     swept.request !== undefined &&
     !differs({ ...swept.request, edits, control: settings.control }, settings) &&
     swept.request.prompt === shown?.prompt;
+  // What the edits do not touch is not written anew: while they change, this text and its strip stay.
+  const base =
+    !unsent &&
+    written.arms &&
+    written.ended !== "stopped" &&
+    alike(written.request, { ...settings, prompt })
+      ? written.arms[0]
+      : undefined;
   const looked = peek
     ? { ...armsOf(peek, pinned, named), proof: {} }
     : shown && comparable && seen !== null
@@ -416,6 +424,7 @@ function Steering({ model }: { model: Model }) {
         <Panes
           prompt={shown.prompt}
           arms={shown.arms}
+          base={base}
           before={shown.before}
           writing={working}
           old={outdated || status.state === "error"}
@@ -498,12 +507,22 @@ function Steering({ model }: { model: Model }) {
   );
 }
 
+type Manner = Pick<RunRequest, "prompt" | "length" | "temperature" | "seed">;
+
+/** Whether two requests have the same unsteered text. */
+function alike(one: Manner | undefined, two: Manner): boolean {
+  return (
+    one?.prompt === two.prompt &&
+    one.length === two.length &&
+    one.temperature === two.temperature &&
+    one.seed === two.seed
+  );
+}
+
 /** Whether a run of `request` is not what the present settings would write. */
 function differs(request: RunRequest, now: Settings): boolean {
   return (
-    request.length !== now.length ||
-    request.temperature !== now.temperature ||
-    request.seed !== now.seed ||
+    !alike(request, { ...now, prompt: request.prompt }) ||
     (request.control ?? "") !== now.control ||
     !sameEdits(request.edits, now.edits)
   );
