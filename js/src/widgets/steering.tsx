@@ -3,9 +3,8 @@
 import type { AnyModel } from "@anywidget/types";
 import type { ComponentChild } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { factorBetween, newEdit, sameEdits, scaled, solo } from "../edits";
+import { factorBetween, newEdit, scaled, solo } from "../edits";
 import { brief } from "../history";
-import { Box } from "../parts/box";
 import { EditRow } from "../parts/edit";
 import { Fader } from "../parts/fader";
 import { Foot } from "../parts/foot";
@@ -16,9 +15,12 @@ import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
 import { Presets } from "../parts/presets";
 import { Also, Overlaps } from "../parts/proof";
+import { alike, differs, SettingBoxes, type Settings } from "../parts/settings";
+import { useShown, useStream } from "../parts/stream";
 import { armsAt, curvesOf, pointsOf, SweepStrip } from "../parts/sweep";
 import { TextBox } from "../parts/textbox";
-import { count, parseNumber, seconds } from "../text";
+import { useUndo } from "../parts/undo";
+import { count, seconds } from "../text";
 import type {
   Arm,
   Control,
@@ -28,13 +30,10 @@ import type {
   State,
   SteeringFeature,
   SteeringTraits,
-  TokensMessage,
 } from "../wire";
 import "./steering.css";
 
 type Model = AnyModel<SteeringTraits>;
-/** What a run depends on, beside its prompt. */
-type Settings = Pick<RunRequest, "length" | "temperature" | "seed" | "edits" | "control">;
 
 /** While something is dragged, a run is asked for so often at most; in milliseconds. */
 const PACE = 80;
@@ -43,8 +42,6 @@ const PAUSE = 700;
 const EXAMPLE = "The captain opened the";
 /** The traits that change faster than they are sent. */
 const CHANGED = ["edits", "live", "length", "temperature", "seed", "control"] as const;
-/** The first arms of a run; what is streamed does not name them. */
-const STREAMED = [{ name: "base" }, { name: "steered" }];
 /** What the edits can be compared with, in words. */
 const CONTROLS: Record<Control, string> = {
   "": "nothing",
@@ -179,7 +176,7 @@ function Steering({ model }: { model: Model }) {
   };
   const pick = (sae: string, feature: number) =>
     save(model, { pick: { id: 1 + (model.get("pick").id ?? 0), sae, feature } });
-  const history = useHistory(edits, (next) => change({ edits: next }));
+  const undo = useUndo(edits, (next) => change({ edits: next }));
 
   const press = (event: KeyboardEvent) => {
     const target = event.target as HTMLElement;
@@ -187,8 +184,8 @@ function Steering({ model }: { model: Model }) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) return;
     if (event.key === "/") picker.current?.focus();
-    else if (event.key === "z") history.undo();
-    else if (event.key === "Z") history.redo();
+    else if (event.key === "z") undo.undo();
+    else if (event.key === "Z") undo.redo();
     else return;
     event.preventDefault();
   };
@@ -317,8 +314,8 @@ function Steering({ model }: { model: Model }) {
             class="sae-quiet"
             aria-label="undo"
             title="Undo the last change of the edits (Z)"
-            aria-disabled={!history.past}
-            onClick={history.undo}
+            aria-disabled={!undo.past}
+            onClick={undo.undo}
           >
             ↶
           </button>
@@ -327,8 +324,8 @@ function Steering({ model }: { model: Model }) {
             class="sae-quiet"
             aria-label="redo"
             title="Redo (Shift+Z)"
-            aria-disabled={!history.future}
-            onClick={history.redo}
+            aria-disabled={!undo.future}
+            onClick={undo.redo}
           >
             ↷
           </button>
@@ -507,205 +504,8 @@ function Steering({ model }: { model: Model }) {
   );
 }
 
-type Manner = Pick<RunRequest, "prompt" | "length" | "temperature" | "seed">;
-
-/** Whether two requests have the same unsteered text. */
-function alike(one: Manner | undefined, two: Manner): boolean {
-  return (
-    one?.prompt === two.prompt &&
-    one.length === two.length &&
-    one.temperature === two.temperature &&
-    one.seed === two.seed
-  );
-}
-
-/** Whether a run of `request` is not what the present settings would write. */
-function differs(request: RunRequest, now: Settings): boolean {
-  return (
-    !alike(request, { ...now, prompt: request.prompt }) ||
-    (request.control ?? "") !== now.control ||
-    !sameEdits(request.edits, now.edits)
-  );
-}
-
-interface SettingBoxesProps {
-  value: Settings;
-  onChange: (values: Partial<Settings>) => void;
-}
-
-function SettingBoxes({ value: { length, temperature, seed }, onChange }: SettingBoxesProps) {
-  return (
-    <span class="sae-settings">
-      <NumberBox
-        value={length}
-        min={1}
-        max={2000}
-        step={1}
-        label="tokens to write"
-        onChange={(value) => onChange({ length: value })}
-      />
-      <span>tokens</span>
-      <span class="sae-setting">T</span>
-      <NumberBox
-        value={temperature}
-        min={0}
-        max={10}
-        step={0.1}
-        label="temperature: 0 always takes the likeliest token"
-        onChange={(value) => onChange({ temperature: value })}
-      />
-      <span class="sae-setting">seed</span>
-      <NumberBox
-        value={seed}
-        min={0}
-        max={Number.MAX_SAFE_INTEGER}
-        step={1}
-        label="seed: the same seed writes the same text; both texts share it"
-        onChange={(value) => onChange({ seed: value })}
-      />
-    </span>
-  );
-}
-
-interface NumberBoxProps {
-  value: number;
-  min: number;
-  max: number;
-  step: number;
-  label: string;
-  onChange: (value: number) => void;
-}
-
-function NumberBox({ value, min, max, step, label, onChange }: NumberBoxProps) {
-  return (
-    <Box
-      type="number"
-      text={String(value)}
-      min={min}
-      max={max}
-      step={step}
-      size={4}
-      aria-label={label}
-      title={label}
-      wanted={max > 1e6 ? `a number from ${min}` : `a number from ${min} to ${max}`}
-      read={(text) => {
-        const typed = parseNumber(text);
-        return typed === null || typed < min || typed > max ? null : typed;
-      }}
-      onTake={(typed) => {
-        const next = step === 1 ? Math.round(typed) : typed;
-        if (next !== value) onChange(next);
-      }}
-    />
-  );
-}
-
 function spoken(state: string, arms: readonly Arm[] | undefined): string {
   return state === "done" && arms?.[1] ? `steered: ${arms[1].tokens.join("")}` : "";
-}
-
-interface Stream {
-  id: number;
-  arms: string[][];
-}
-
-/** What the newest run has written so far. */
-function useStream(model: Model): Stream {
-  const [stream, setStream] = useState<Stream>({ id: 0, arms: [] });
-  useEffect(() => {
-    const heard = (message: Partial<TokensMessage>) => {
-      if (message?.kind !== "tokens") return;
-      const { id = 0, arms = [] } = message;
-      // One with a smaller id is of a run that was replaced.
-      setStream((so) => (id < so.id ? so : { id, arms }));
-    };
-    model.on("msg:custom", heard);
-    return () => model.off("msg:custom", heard);
-  }, [model]);
-  return stream;
-}
-
-interface Shown {
-  prompt: string;
-  /** What was asked for, where it is known. */
-  request: RunRequest | null;
-  arms: Arm[];
-  before: Arm[];
-  old: boolean;
-}
-
-/** What the panes show: the run, or the run that is being written over what stood there. */
-function useShown(
-  written: Partial<Run>,
-  stream: Stream,
-  working: boolean,
-  current: number,
-  /** The request of the stream; null where Python started it. */
-  request: RunRequest | null,
-  present: Pick<RunRequest, "prompt" | "control">,
-): Shown | null {
-  const last = useRef<Shown | null>(null);
-  const before = useRef<Shown | null>(null);
-  const done = written.arms ? (written as Run) : null;
-  const { prompt, control } = request ?? present;
-  const now = useMemo((): Shown | null => {
-    if (done && done.id >= stream.id && (done.id >= current || !working)) {
-      const { request, arms } = done;
-      const nothing = done.ended === "stopped" && arms.every(({ tokens }) => tokens.length === 0);
-      if (nothing && last.current) return { ...last.current, before: [], old: true };
-      // Of a run that was stopped or failed before it wrote, there is only the one before it.
-      return { prompt: request.prompt, request, arms, before: [], old: done.id < current };
-    }
-    if (stream.id >= current && stream.id > (done?.id ?? 0)) {
-      const arms = stream.arms.map((tokens, i) => ({
-        ...(STREAMED[i] ?? { name: "control", control }),
-        tokens,
-        nll: null,
-      }));
-      // Old words after a new prompt would be read as its own.
-      const stood = working && before.current?.prompt === prompt ? before.current.arms : [];
-      return { prompt, request, arms, before: stood, old: false };
-    }
-    return last.current && { ...last.current, before: [], old: working };
-  }, [done, stream, working, current, request, prompt, control]);
-  if (now) {
-    if (now.before.length === 0 && (done?.id ?? 0) >= stream.id) before.current = now;
-    last.current = now;
-  }
-  return now;
-}
-
-/** Undo and redo. Changes that follow each other closely, as in a drag, are one step. */
-function useHistory(edits: Edit[], restore: (edits: Edit[]) => void) {
-  const state = useRef({
-    past: [] as Edit[][],
-    future: [] as Edit[][],
-    now: edits,
-    at: Number.NEGATIVE_INFINITY,
-  });
-  const so = state.current;
-  // By value: Jupyter puts an equal copy in the place of what was sent.
-  if (!sameEdits(so.now, edits)) {
-    const time = performance.now();
-    if (time - so.at > 600) so.past.push(so.now);
-    so.future = [];
-    so.at = time;
-  }
-  so.now = edits;
-  const go = (from: Edit[][], to: Edit[][]) => {
-    const next = from.pop();
-    if (!next) return;
-    to.push(so.now);
-    so.now = next;
-    so.at = Number.NEGATIVE_INFINITY;
-    restore(next);
-  };
-  return {
-    past: so.past.length > 0,
-    future: so.future.length > 0,
-    undo: () => go(so.past, so.future),
-    redo: () => go(so.future, so.past),
-  };
 }
 
 export default widget<SteeringTraits>("steering", "Steering", Steering);
