@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 
 from sae_widgets.model import Model, context_length
 from sae_widgets.sae import SAE
-from sae_widgets.steering.edits import AnyEdit
+from sae_widgets.steering.edits import Add, AnyEdit
 from sae_widgets.steering.effects import effects, side_effects
 from sae_widgets.steering.generation import Run
+from sae_widgets.steering.painting import painted
 from sae_widgets.steering.receipt import receipt
 from sae_widgets.steering.sweep import Sweep
 from sae_widgets.steering.terms import SAEs, overlaps
@@ -134,6 +135,22 @@ def told_sweep(model: Model, swept: Sweep) -> dict[str, Any]:
         "budget": swept.budget,
         "unit": "peak" if swept.peaks else "raw",
     }
+
+
+def told_painted(edits: Iterable[AnyEdit]) -> list[dict[str, Any]]:
+    """What edits of features have painted on the tokens of any text; see `painting.painted`."""
+    return [
+        {
+            "sae": edit.sae,
+            "feature": edit.feature,
+            "op": edit.op,
+            "unit": edit.unit if isinstance(edit, Add) else "",
+            "on": edit.on,
+            "values": values,
+        }
+        for edit in edits
+        if edit.feature is not None and (values := painted(edit)) is not None
+    ]
 
 
 def _written(model: Model, run: Run, row: int) -> list[str]:

@@ -44,6 +44,9 @@ const HEATMAP = {
   card: {},
   steer: {},
   steerable: true,
+  painted: [],
+  taken: 0,
+  paint: {},
 } satisfies HeatmapTraits;
 const SEA: Edit = {
   op: "add",

@@ -4,6 +4,7 @@ import type { AnyModel } from "@anywidget/types";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { factorBetween, newEdit, sameEdits, scaled } from "../edits";
 import { Box } from "../parts/box";
+import { useDrop } from "../parts/drop";
 import { EditRow } from "../parts/edit";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../parts/host";
@@ -168,6 +169,12 @@ function Steering({ model }: { model: Model }) {
   };
   const pick = (sae: string, feature: number) =>
     save(model, { pick: { id: 1 + (model.get("pick").id ?? 0), sae, feature } });
+  const drop = useDrop(saes, features, (feature) => {
+    const same = (edit: Edit) =>
+      edit.feature === feature.feature && sae(edit.sae)?.name === feature.sae;
+    if (!edits.some(same)) change({ edits: [...edits, newEdit(feature, sae(feature.sae))] });
+    pick(feature.sae, feature.feature);
+  });
   const history = useHistory(edits, (next) => change({ edits: next }));
 
   const press = (event: KeyboardEvent) => {
@@ -222,7 +229,7 @@ function Steering({ model }: { model: Model }) {
   if ((unsent || stale) && alive && draft !== "") notes.push(advice);
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: keys of the controls inside
-    <div ref={frame} onKeyDown={press}>
+    <div ref={frame} onKeyDown={press} {...(!recorded && drop)}>
       <form
         class="sae-bar"
         noValidate
