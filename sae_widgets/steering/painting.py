@@ -29,7 +29,7 @@ def painted(edit: AnyEdit) -> list[float] | None:
 
 def repainted(edit: AnyEdit, strengths: Sequence[float]) -> AnyEdit | None:
     """`edit` with `strengths` on the tokens, as `painted` reads them; None where all are zero."""
-    values = Values(strengths).values if len(strengths) else ()
+    values = tuple(map(float, strengths))
     end = max((i + 1 for i, value in enumerate(values) if value), default=0)
     if end == 0:
         return None
