@@ -423,17 +423,21 @@ function gradient(colors: readonly string[]): string {
 /** The rows that are painted in a view, the person's own strokes among them, and how to paint one. */
 function usePainted(model: Model, view: View) {
   const painted = useTrait(model, "painted");
-  const taken = useTrait(model, "taken");
+  useTrait(model, "taken");
   const saes = useTrait(model, "saes");
   const [, redraw] = useState(0);
   /** Rows that the kernel has not taken yet: each under the id it was sent with; 0 before that. */
   const drafts = useRef<(PaintedRow & { id: number })[]>([]);
-  drafts.current = drafts.current.filter(({ id }) => id === 0 || id > taken);
+  const waiting = () => {
+    const taken = model.get("taken");
+    drafts.current = drafts.current.filter(({ id }) => id === 0 || id > taken);
+    return drafts.current;
+  };
   const { pace, send } = useMemo(() => {
     const send = () => {
       const id = 1 + Math.max(model.get("paint").id ?? 0, model.get("taken"));
       // With those that were sent before: Jupyter sends the newest value of a trait and no other.
-      const rows = drafts.current.map(({ id: _, ...row }) => row);
+      const rows = waiting().map(({ id: _, ...row }) => row);
       drafts.current = drafts.current.map((row) => ({ ...row, id: row.id || id }));
       save(model, { paint: { id, rows } });
     };
@@ -456,7 +460,7 @@ function usePainted(model: Model, view: View) {
     return { sae: view.sae, feature, op: "add", unit, on: true, values: [] };
   };
   return {
-    painted: overlaid(painted ?? [], drafts.current, view.sae, fresh),
+    painted: overlaid(painted ?? [], waiting(), view.sae, fresh),
     paintable: painted !== null,
     paint: (feature: number, values: number[]) => {
       const row = { sae: view.sae, feature, values, id: 0 };
