@@ -30,7 +30,7 @@ from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, 
 from sae_widgets.steering.arms import Control
 from sae_widgets.steering.code import to_hook_code
 from sae_widgets.steering.conditions import Condition, Fires
-from sae_widgets.steering.edits import AnyEdit, Unit
+from sae_widgets.steering.edits import AnyEdit, Span, Unit
 from sae_widgets.steering.effects import (
     NEUTRAL,
     Effects,
@@ -42,13 +42,14 @@ from sae_widgets.steering.effects import (
 )
 from sae_widgets.steering.export import export
 from sae_widgets.steering.generation import Stop
+from sae_widgets.steering.painting import painted, repainted
 from sae_widgets.steering.presets import Presets
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
-from sae_widgets.wire import told_run, told_sweep
+from sae_widgets.wire import told_painted, told_run, told_sweep
 
 ROWS = 200
 """The most features a heatmap is sent: more than a person will scroll through."""
@@ -352,6 +353,7 @@ class Session(traitlets.HasTraits):
             self._read,
             self._describe,
             self.steer_feature,
+            self.paint,
             saes=[_choice(sae) for sae in self.saes.values()],
             sae=self.chosen,
             text=text,
@@ -419,10 +421,29 @@ class Session(traitlets.HasTraits):
         label = self._labels[chosen.name].get(feature)
         if label is not None and label.push is not None:
             return label.push
-        unit: Unit = "raw"
-        if chosen.stats is not None:
-            unit = "peak" if chosen.stats.peak[feature] > 0 else "norm"
-        return Add(feature, FIRST_STRENGTH, unit=unit, sae=chosen.name)
+        return Add(feature, FIRST_STRENGTH, unit=_unit(chosen, feature), sae=chosen.name)
+
+    def paint(self, feature: int, strengths: Sequence[float], sae: str | None = None) -> None:
+        """Push `feature` of `sae` (or the chosen one) by `strengths[i]` at token i of a text.
+
+        They count the feature's peak (without a peak, the mean activation norm; without statistics,
+        its direction). Its edit that is painted already is changed in place, and zeros alone take
+        it away. Places are counted, words are not: any text is pushed at the same places, given or
+        written. Special tokens count, and are never edited.
+        """
+        chosen = self._sae(sae)
+        chosen.check_feature(feature)
+        edits = list(self.edits)
+        of_it = [
+            place
+            for place, edit in enumerate(edits)
+            if (edit.sae, edit.feature) == (chosen.name, feature) and painted(edit) is not None
+        ]
+        place = of_it[0] if of_it else len(edits)
+        first = Add(feature, 1.0, unit=_unit(chosen, feature), where=Span(), sae=chosen.name)
+        new = repainted(edits[place] if of_it else first, strengths)
+        edits[place : place + 1] = [] if new is None else [new]
+        self.edits = edits
 
     def __repr__(self) -> str:
         return f"Session({str(self.model.cfg.model_name)!r}, saes={list(self.saes)})"
@@ -569,13 +590,15 @@ class Session(traitlets.HasTraits):
 
     def _share(self, widget: Heatmap | Steering) -> None:
         """Let the widget follow the session and the session follow the widget, until it closes."""
-        links = [
+        links: list[traitlets.link | traitlets.directional_link] = [
             traitlets.link((self, "chosen"), (widget, "sae")),
             traitlets.link((self, "selected"), (widget, "selected")),
         ]
         if isinstance(widget, Steering):
             links.append(traitlets.link((self, "_edits"), (widget, "edits")))
             self._steerings.append(widget)
+        else:
+            links.append(traitlets.dlink((self, "_edits"), (widget, "painted"), _painted))
 
         def part() -> None:
             for link in links:
@@ -692,6 +715,17 @@ def _rows(features: Features) -> list[int]:
             break
         wanted.add(feature)
     return [feature for feature in order if feature in wanted]
+
+
+def _painted(edits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return told_painted(map(edit_from_json, edits))
+
+
+def _unit(sae: SAE, feature: int) -> Unit:
+    """What the strength of a first push counts."""
+    if sae.stats is None:
+        return "raw"
+    return "peak" if sae.stats.peak[feature] > 0 else "norm"
 
 
 def _choice(sae: SAE) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from sae_widgets.model import Model, context_length
 from sae_widgets.sae import SAE
-from sae_widgets.steering.edits import AnyEdit
+from sae_widgets.steering.edits import Add, AnyEdit
 from sae_widgets.steering.effects import (
     OverBudget,
     Strong,
@@ -22,6 +22,7 @@ from sae_widgets.steering.effects import (
     within_budget,
 )
 from sae_widgets.steering.generation import Run
+from sae_widgets.steering.painting import painted
 from sae_widgets.steering.receipt import receipt
 from sae_widgets.steering.sweep import Sweep
 from sae_widgets.steering.terms import SAEs, overlaps
@@ -216,6 +217,22 @@ def told_sweep(model: Model, swept: Sweep) -> dict[str, Any]:
         "budget": swept.budget,
         "unit": "peak" if swept.peaks else "raw",
     }
+
+
+def told_painted(edits: Iterable[AnyEdit]) -> list[dict[str, Any]]:
+    """What edits of features have painted on the tokens of any text; see `painting.painted`."""
+    return [
+        {
+            "sae": edit.sae,
+            "feature": edit.feature,
+            "op": edit.op,
+            "unit": edit.unit if isinstance(edit, Add) else "",
+            "on": edit.on,
+            "values": values,
+        }
+        for edit in edits
+        if edit.feature is not None and (values := painted(edit)) is not None
+    ]
 
 
 def _written(model: Model, run: Run, row: int) -> list[str]:

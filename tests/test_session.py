@@ -396,6 +396,71 @@ def test_steering_a_feature_from_the_heatmap_adds_one_edit(session):
     assert "no feature 99" in heatmap.status["text"]
 
 
+def test_painting_a_row_of_the_heatmap_makes_one_edit_and_all_panels_follow(session):
+    heatmap, other, panel = session.heatmap(TEXT), session.heatmap(), session.steer()
+    tokens = len(heatmap.view["tokens"])
+
+    def paint(id, feature, *values):
+        values = [*values, *[0] * (tokens - len(values))]
+        row = {"sae": "signed", "feature": feature, "values": values}
+        heatmap.set_state({"paint": {"id": id, "rows": [row]}})
+
+    session.edits = [sw.Add(9, 0.3), sw.Add(5, 0.3)]
+    paint(1, 9, 0, 0.5, 1.5)
+    painted = sw.Add(9, 1.0, where=sw.Span(0, 3), schedule=sw.Values([0, 0.5, 1.5]), sae="signed")
+    beside = (sw.Add(9, 0.3, sae="signed"), sw.Add(5, 0.3, sae="signed"))
+    assert session.edits == (*beside, painted)
+    assert panel.edits == [edit.to_json() for edit in session.edits]
+    row = {"sae": "signed", "feature": 9, "op": "add", "unit": "peak", "on": True}
+    assert heatmap.painted == other.painted == [{**row, "values": [0, 0.5, 1.5]}]
+    # ... which is changed in place, whatever comes after it,
+    session.edits = [painted, *beside]
+    paint(2, 9, 0, 0.25)
+    assert session.edits[1:] == beside
+    assert heatmap.painted == [{**row, "values": [0, 0.25]}]
+    # moves with its slider, and is gone with its row
+    panel.edits = [{**panel.edits[0], "strength": -2.0, "on": False}]
+    assert heatmap.painted == [{**row, "on": False, "values": [0, -0.5]}]
+    panel.edits = []
+    assert heatmap.painted == []
+    paint(3, 9, 0, 0.25)
+    paint(4, 9)
+    assert session.edits == ()
+    assert (heatmap.taken, heatmap.status["state"]) == (4, "idle")
+
+
+def test_a_row_that_cannot_be_painted_is_said_and_those_before_it_are_kept(session):
+    heatmap = session.heatmap(TEXT)
+    rows = [
+        {"sae": "lower", "feature": 3, "values": [0, 1]},
+        {"sae": "lower", "feature": 99, "values": [0, 1]},
+    ]
+    heatmap.set_state({"paint": {"id": 7, "rows": rows}})
+    assert "no feature 99" in heatmap.status["text"]
+    assert [(edit.feature, edit.sae) for edit in session.edits] == [(3, "lower")]
+    assert heatmap.taken == 7
+    assert session.chosen == "signed"
+
+
+def test_what_is_painted_counts_in_peaks_where_there_is_one(session):
+    session.sae.stats.peak[4] = 0
+    session.saes["lower"].stats = None
+    session.paint(3, [0, 0.5])
+    session.paint(4, [0, 0.5])
+    session.paint(4, [0, 0, 1.0], "lower")
+    assert [edit.unit for edit in session.edits] == ["peak", "norm", "raw"]
+
+
+def test_what_cannot_be_painted_in_python_raises(session):
+    with pytest.raises(IndexError, match="no feature 99"):
+        session.paint(99, [0, 1])
+    with pytest.raises(ValueError, match="no SAE 'upper'"):
+        session.paint(5, [0, 1], "upper")
+    with pytest.raises(ValueError, match="finite values"):
+        session.paint(5, [0, float("nan")])
+    assert session.edits == ()
+
+
 def test_a_number_is_forgotten_when_another_sae_is_chosen(session):
     widget = session.steer()
     session.selected = 5

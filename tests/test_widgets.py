@@ -233,6 +233,57 @@ def test_steer_it_reaches_the_one_who_was_given():
     assert widget.status["state"] == "error"
 
 
+def test_what_is_painted_reaches_the_one_who_was_given_row_by_row():
+    asked = []
+    widget = heatmap(paint=lambda *row: asked.append(row))
+    assert (widget.painted, heatmap().painted) == ([], None)
+    rows = [
+        {"sae": "topk", "feature": 7, "values": [0, 0.5, 1]},
+        {"sae": "frozen", "feature": 2, "values": [0, 0.25]},
+    ]
+    from_browser(widget, paint={"id": 4, "rows": rows})
+    assert asked == [(7, [0, 0.5, 1], "topk"), (2, [0, 0.25], "frozen")]
+    assert widget.taken == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": [0, float("nan")]}, "must be finite"),
+        ({"values": [0, True]}, "'strength' of type number; got True"),
+        ({"values": [0, "1"]}, "'strength' of type number; got '1'"),
+        ({"values": [0, 1, 1, 0]}, "4 strengths do not fit on a text of 3 tokens"),
+        ({"values": [0.5, 1]}, "token 0 is special, and special tokens are never edited"),
+        ({"values": {"-1": 0.5}}, "'values' of type list"),
+        ({"feature": "7"}, "'feature' of type int"),
+        ({"sae": None}, "'sae' of type str"),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_refused_and_said_to_be_dealt_with(change, message):
+    asked = []
+    widget = heatmap(paint=lambda *row: asked.append(row))
+    good = {"sae": "topk", "feature": 7, "values": [0, 0.5]}
+    from_browser(widget, paint={"id": 1, "rows": [{**good, **change}]})
+    assert message in widget.status["text"]
+    assert (asked, widget.taken) == ([], 1)
+    from_browser(widget, paint={"id": 2, "rows": [good]})
+    assert asked == [(7, [0, 0.5], "topk")]
+
+
+@pytest.mark.parametrize(
+    ("paint", "message"),
+    [
+        ({"id": 1}, "'rows' of type list"),
+        ({"id": 1, "rows": [7]}, "a painted row is a dict; got 7"),
+        ({"id": "1", "rows": []}, "'id' of type int"),
+    ],
+)
+def test_painting_that_makes_no_sense_is_an_error_on_the_screen(paint, message):
+    widget = heatmap(paint=lambda *_: None)
+    from_browser(widget, paint=paint)
+    assert message in widget.status["text"]
+
+
 def test_a_token_that_a_new_text_lacks_is_let_go():
     widget = heatmap()
     widget.token = 2

@@ -1,5 +1,6 @@
 /** Edits as values: what a slider can say about one, and how one becomes another. */
 
+import { count } from "./text";
 import type {
   Condition,
   Edit,
@@ -101,7 +102,7 @@ export function withOperation(
 }
 
 /** What strengths count in at first: peaks, unless it is known that there is none. */
-function unitFor(peak: number | null, sae: Sae | undefined): Unit {
+export function unitFor(peak: number | null, sae: Sae | undefined): Unit {
   if (typeof sae?.norm !== "number") return "raw"; // an SAE without statistics
   return peak === 0 ? "norm" : "peak";
 }
@@ -178,7 +179,7 @@ export function scheduled(schedule: Schedule | undefined): string {
     case "pulse":
       return `${schedule.width} of every ${schedule.every} tokens`;
     case "values":
-      return `painted on ${schedule.values.length} tokens`;
+      return `painted on ${count(schedule.values.filter(Boolean).length, "token")}, by place: the same places of any text`;
     default:
       return "all of it at every token";
   }
@@ -260,6 +261,11 @@ function spelled(edits: readonly Edit[]): string {
   return JSON.stringify(whole);
 }
 
+/** A feature of which no more is known than that there is one. */
+export function unnamed(sae: string, feature: number): SteeringFeature {
+  return { sae, feature, label: "", peak: null, density: null, push: null };
+}
+
 /** The features that `query` finds, by number or name: the chosen SAE's first, placebos' last. */
 export function search(
   query: string,
@@ -299,14 +305,7 @@ export function search(
   if (/^\d+$/.test(sought) && own && Number(sought) < own.width) {
     const index = Number(sought);
     if (!found.some((feature) => feature.feature === index && feature.sae === own.name)) {
-      found.unshift({
-        sae: own.name,
-        feature: index,
-        label: "",
-        peak: null,
-        density: null,
-        push: null,
-      });
+      found.unshift(unnamed(own.name, index));
     }
   }
   return found.slice(0, limit);

@@ -95,10 +95,15 @@ export interface Place {
 export function placeAt(at: Layout, window: Window, x: number, y: number): Place | null {
   const top = at.header + at.strip;
   const row = y < top ? null : Math.floor((y - top + window.top) / ROW);
-  const column = x < at.names ? null : Math.floor((x - at.names + window.left) / at.column);
+  const column = x < at.names ? null : columnAt(at, window, x);
   if (row !== null && row >= at.rows) return null;
   if (column !== null && column >= at.columns) return null;
   return row === null && column === null ? null : { row, column };
+}
+
+/** The column at `x`, also beyond the window and beyond the text. */
+export function columnAt(at: Layout, window: Window, x: number): number {
+  return Math.floor((x - at.names + window.left) / at.column);
 }
 
 /** The scroll position that brings a cell into the window, moving no further than needed. */

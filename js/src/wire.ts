@@ -76,6 +76,20 @@ export interface HeatmapRequest {
   sae: string;
 }
 
+/** What an edit does at each token of a text, counted from the first. */
+export interface Painted {
+  sae: string;
+  feature: number;
+  op: Operation;
+  /** What the values of an `add` count; "" where they are shares of another operation. */
+  unit: Unit | "";
+  on: boolean;
+  values: number[];
+}
+
+/** A whole row as the person has painted it. */
+export type PaintedRow = Pick<Painted, "sae" | "feature" | "values">;
+
 export interface HeatmapTraits extends PanelTraits {
   text: string;
   request: Partial<HeatmapRequest>;
@@ -91,6 +105,12 @@ export interface HeatmapTraits extends PanelTraits {
   card: Partial<Card>;
   steer: { id: number; feature: number; sae: string } | Record<string, never>;
   steerable: boolean;
+  /** What the edits have painted; null where nothing can be painted. */
+  painted: Painted[] | null;
+  /** The id of the newest `paint` that the kernel has dealt with. */
+  taken: number;
+  /** The rows that it has not, as far as is known here. */
+  paint: { id: number; rows: PaintedRow[] } | Record<string, never>;
 }
 
 export type Operation =

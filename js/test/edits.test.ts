@@ -113,6 +113,7 @@ test("places and schedules are said in words", () => {
   const places = ["all", "last", span, { ...span, stop: null, step: 2 }] as const;
   expect(places.map(placed)).toEqual(["everywhere", "last", "3–8", "from 3, every 2"]);
   expect(scheduled({ kind: "pulse", every: 5, width: 2 })).toBe("2 of every 5 tokens");
+  expect(scheduled({ kind: "values", values: [0, 0.5, 0, -1] })).toContain("painted on 2 tokens");
   const fires = { fires: 7, above: 0, over: "token" } as const;
   const far = { not: { fires: 9, above: 2, over: "prompt" } } as const;
   const either = { either: [fires, fires] as [typeof fires, typeof fires] };

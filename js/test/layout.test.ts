@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { arrange, layout, placeAt, ROW, reveal, visible } from "../src/layout";
+import { arrange, columnAt, layout, placeAt, ROW, reveal, visible } from "../src/layout";
 import type { Cells, FeatureRow } from "../src/wire";
 
 const feature = (n: number, rest: Partial<FeatureRow>): FeatureRow => ({
@@ -52,6 +52,14 @@ test("a place under the pointer is a cell, a name, a token, or nothing", () => {
   expect(placeAt(at, window, at.names + 21, 5)).toEqual({ row: null, column: 3 });
   expect(placeAt(at, window, 10, 5)).toBeNull();
   expect(placeAt(at, { ...window, left: 1_900 }, 900, top + 1)).toBeNull();
+});
+
+test("a column is counted on beyond the window and the text, where a stroke may lead", () => {
+  const at = layout(1000, Array(9).fill(30), 5, 3);
+  const window = { left: 40, top: 0, width: 300, height: 300 };
+  expect(columnAt(at, window, at.names)).toBe(Math.floor(40 / at.column));
+  expect(columnAt(at, window, at.names - 41)).toBe(-1);
+  expect(columnAt(at, window, at.names - 40 + 12 * at.column)).toBe(12);
 });
 
 test("the keyboard's cell is brought into view, and the window moves no further", () => {

@@ -44,6 +44,9 @@ const HEATMAP = {
   card: {},
   steer: {},
   steerable: true,
+  painted: [],
+  taken: 0,
+  paint: {},
 } satisfies HeatmapTraits;
 const SEA: Edit = {
   op: "add",
@@ -603,6 +606,116 @@ test("who steers from the heatmap is told where to look", async () => {
   await settle();
   expect(model.saved.at(-1)?.steer).toEqual({ id: 1, feature: 5, sae: "topk" });
   expect(find(".sae-card [role=status]").textContent).toContain("Added to the edits");
+});
+
+const PAINTING: Partial<HeatmapTraits> = {
+  saes: SHARED.saes.map((sae) => ({ ...sae, norm: 8 })),
+  text: "So it",
+  view: {
+    ...viewOf({ feature: 5, label: "five", peak: 1, density: 0, max: 1, mean: 1, share: 1 }),
+    text: "So it",
+    tokens: ["⟨bos⟩", "So", "it"],
+    special: [0],
+  },
+};
+const press = (name: string) => {
+  key("[role=grid]", name);
+  return settle();
+};
+const saidOfCell = () => find("[role=gridcell]").textContent;
+const rowOf = (values: number[]) => ({ sae: "topk", feature: 5, values });
+
+test("P begins to paint, Space paints with the brush, and Escape ends it and nothing else", async () => {
+  const model = await showHeatmap(PAINTING);
+  const heard = vi.fn();
+  el.addEventListener("keydown", heard);
+  await press(" ");
+  expect(model.saved).toEqual([]); // not painting yet
+  await press("p");
+  expect(find(".sae-paint button").getAttribute("aria-pressed")).toBe("true");
+  await press(" ");
+  expect(model.saved).toEqual([]); // a special token
+  await press("ArrowRight");
+  await press("]");
+  await press(" ");
+  expect(model.saved.at(-1)?.paint).toEqual({ id: 1, rows: [rowOf([0, 0.55, 0])] });
+  expect(saidOfCell()).toContain("feature 5 five, 0.00, painted: 0.55 × peak");
+  heard.mockClear();
+  await press("Escape");
+  expect(heard).not.toHaveBeenCalled();
+  expect(find(".sae-paint button").getAttribute("aria-pressed")).toBe("false");
+  await press("Escape");
+  expect(heard).toHaveBeenCalled();
+});
+
+test("a stroke shows until the kernel has dealt with it, and then what the edits say", async () => {
+  const model = await showHeatmap(PAINTING);
+  await press("p");
+  await press("ArrowRight");
+  await press(" ");
+  const painted = { ...rowOf([0, 0.5]), op: "add", unit: "peak", on: true } as const;
+  model.set("painted", [{ ...painted, values: [0, 0.1] }]); // older than the stroke
+  await settle();
+  expect(saidOfCell()).toContain("0.50 × peak");
+  model.set("painted", [{ ...painted, values: [0, 0.2] }]);
+  model.set("taken", 1);
+  await settle();
+  expect(saidOfCell()).toContain("0.20 × peak");
+  model.set("painted", []); // removed in a panel
+  await settle();
+  expect(saidOfCell()).not.toContain("painted");
+  await press(" ");
+  model.set("taken", 2); // refused
+  await settle();
+  expect(saidOfCell()).not.toContain("painted");
+});
+
+test("rows that the kernel has not dealt with are sent again with the next one", async () => {
+  const row = { feature: 8, label: "eight", peak: 1, density: 0, max: 0.5, mean: 1, share: 1 };
+  const view = PAINTING.view as View;
+  const model = await showHeatmap({
+    ...PAINTING,
+    view: { ...view, features: [...view.features, row] },
+  });
+  await press("p");
+  await press("ArrowRight");
+  await press(" ");
+  await press("ArrowDown");
+  await press(" ");
+  await vi.advanceTimersByTimeAsync(100);
+  expect(model.saved.at(-1)?.paint).toEqual({
+    id: 2,
+    rows: [rowOf([0, 0.5, 0]), { ...rowOf([0, 0.5, 0]), feature: 8 }],
+  });
+  model.set("taken", 2);
+  await press("Backspace");
+  await vi.advanceTimersByTimeAsync(100);
+  expect(model.saved.at(-1)?.paint).toEqual({
+    id: 3,
+    rows: [{ ...rowOf([0, 0, 0]), feature: 8 }],
+  });
+});
+
+test("nothing is painted on a text that is not the one in the box, nor without a kernel", async () => {
+  const model = await showHeatmap(PAINTING);
+  await press("p");
+  await press("ArrowRight");
+  type(".sae-text", "Other");
+  await settle();
+  await press(" ");
+  expect(model.saved).toEqual([]);
+  type(".sae-text", "So it");
+  model.silent = true;
+  await vi.advanceTimersByTimeAsync(2100);
+  await press(" ");
+  expect(model.saved).toEqual([]);
+});
+
+test("a heatmap that nobody lets paint has no paint", async () => {
+  await showHeatmap({ ...PAINTING, painted: null });
+  expect(el.querySelector(".sae-paint")).toBeNull();
+  await press("p");
+  expect(find("[role=grid]").getAttribute("data-painting")).toBe("false");
 });
 
 test("without a corpus's statistics nothing is called a peak", async () => {

@@ -66,6 +66,7 @@ class HeatmapView:
 Read = Callable[[str, str, Check], HeatmapView]
 Describe = Callable[[int, str], Mapping[str, Any]]
 Steer = Callable[[int, str], None]
+Paint = Callable[[int, Sequence[float], str], None]
 
 
 class Heatmap(Panel):
@@ -73,7 +74,9 @@ class Heatmap(Panel):
 
     Type a text and read it; click a cell to select its feature and token; double-click to steer
     the feature. `read(text, sae, check)` makes the view; `describe(feature, sae)` makes the card
-    beside it; `steer(feature, sae)`, if given, is told what the person wants to steer.
+    beside it; `steer(feature, sae)`, if given, is told what the person wants to steer, and
+    `paint(feature, strengths, sae)` how strongly at each token. `painted` is what is drawn as
+    painted, each {"sae", "feature", "op", "unit", "on", "values"}; who takes `paint` sets it.
     """
 
     _esm = bundle("heatmap.js")
@@ -86,6 +89,9 @@ class Heatmap(Panel):
     value = traitlets.Bytes(b"").tag(sync=True)  # float16
     card = traitlets.Dict().tag(sync=True)
     steerable = traitlets.Bool(False).tag(sync=True)
+    # None: nothing can be painted here.
+    painted = traitlets.List(traitlets.Dict(), None, allow_none=True).tag(sync=True)
+    taken = traitlets.Int(0).tag(sync=True)  # the id of the newest `paint` that was dealt with
     # The user's.
     text = traitlets.Unicode("").tag(sync=True)
     token = traitlets.Int(None, allow_none=True).tag(sync=True)
@@ -93,12 +99,16 @@ class Heatmap(Panel):
     scale = traitlets.Enum(SCALES, "peak").tag(sync=True)
     dense = traitlets.Float(1.0, min=0.0, max=1.0).tag(sync=True)
     steer = traitlets.Dict().tag(sync=True)
+    # {"id", "rows"}: each {"sae", "feature", "values"}, whole rows that were not taken as yet; the
+    # browser sends the newest state and not each stroke, so that a lost message loses nothing.
+    paint = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
         read: Read,
         describe: Describe,
         steer: Steer | None = None,
+        paint: Paint | None = None,
         *,
         saes: Sequence[Mapping[str, Any]],
         sae: str | None = None,
@@ -106,10 +116,19 @@ class Heatmap(Panel):
         worker: Callable[[Report], Executor] = default_executor,
         **traits: Any,
     ) -> None:
-        super().__init__(saes, sae, worker, text=text, steerable=steer is not None, **traits)
+        super().__init__(
+            saes,
+            sae,
+            worker,
+            text=text,
+            steerable=steer is not None,
+            painted=None if paint is None else [],
+            **traits,
+        )
         self._read = read
         self._describe = describe
         self._steer = steer
+        self._paint = paint
         self._describer = worker(self._show_trouble)
         self.on_close(self._describer.close)
         if text:
@@ -119,6 +138,7 @@ class Heatmap(Panel):
         self.observe(self._on_choice, ["text", "sae"])
         self.observe(self._on_selected, "selected")
         self.observe(self._on_steer, "steer")
+        self.observe(self._on_paint, "paint")
 
     def show(self, view: HeatmapView, id: int | None = None) -> None:
         """Replace what is drawn."""
@@ -209,6 +229,32 @@ class Heatmap(Panel):
             self._steer(field(change["new"], "feature", int), field(change["new"], "sae", str))
         except Exception as error:
             self._fail(error, int(self.status.get("id") or 0))
+
+    def _on_paint(self, change: Mapping[str, Any]) -> None:
+        """Hand on what was painted, and say that it was dealt with, well or not."""
+        if self._paint is None:
+            return
+        try:
+            for row in field(change["new"], "rows", list):
+                self._paint(*check_row(row, self.view))
+        except Exception as error:
+            self._fail(error, int(self.status.get("id") or 0))
+        self.taken = field(change["new"], "id", int)
+
+
+def check_row(row: Any, view: Mapping[str, Any]) -> tuple[int, list[float], str]:
+    """The feature, the strengths and the SAE of a row that was painted on the text of `view`."""
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a painted row is a dict; got {row!r}")
+    tokens, special = len(view.get("tokens", ())), view.get("special", ())
+    values = field(row, "values", list)
+    strengths = [field({"strength": value}, "strength", (int, float)) for value in values]
+    if len(strengths) > tokens:
+        raise ValueError(f"{len(strengths)} strengths do not fit on a text of {tokens} tokens")
+    for place, strength in enumerate(strengths):
+        if strength and place in special:
+            raise ValueError(f"token {place} is special, and special tokens are never edited")
+    return field(row, "feature", int), strengths, field(row, "sae", str)
 
 
 def _to_wire(view: HeatmapView, id: int) -> tuple[dict[str, Any], tuple[bytes, bytes, bytes]]:

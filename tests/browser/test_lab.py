@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 from pathlib import Path
 
@@ -83,6 +85,40 @@ def test_dragging_a_strength_changes_the_steered_text_and_the_session_follows(la
     expect(steering(lab).locator(".sae-pane").nth(1)).not_to_have_text(before, timeout=20_000)
     expect(steering(lab)).to_contain_text("applied at", timeout=20_000)
     assert float(lab.python("print(session.edits[0].strength)")) < strength
+
+
+def test_a_feature_is_painted_and_dragged_from_one_output_into_another(lab):
+    edits = "print([(e.feature, type(e.schedule).__name__) for e in session.edits])"
+    before = lab.python(edits)
+    lab.page.set_viewport_size({"width": 1400, "height": 2600})  # both outputs at once
+    grid = heatmap(lab).get_by_role("grid")
+    grid.scroll_into_view_if_needed()
+    grid.press("p")
+    for key in ("ArrowRight", "Space"):
+        grid.press(key)
+    expect(steering(lab).locator(".sae-name")).to_have_count(2)
+    cell = heatmap(lab).locator("[role=gridcell]").inner_text()
+    added = [*ast.literal_eval(before), (int(re.search(r"feature (\d+)", cell)[1]), "Values")]
+    assert ast.literal_eval(lab.python(edits)) == added
+    start = grid.bounding_box()
+    lab.page.mouse.click(start["x"] + 290, start["y"] + start["height"] - 40, button="right")
+    expect(lab.page.locator(".lm-Menu")).to_have_count(0)  # it erases, and asks for no menu
+    grid.press("Escape")
+
+    end = steering(lab).locator(".sae-adding").bounding_box()
+    lab.page.mouse.move(start["x"] + 60, start["y"] + start["height"] - 40)
+    lab.page.mouse.down()
+    lab.page.mouse.move(start["x"] + 90, start["y"] + start["height"] - 30)
+    lab.page.mouse.move(end["x"] + 60, end["y"] + 10)
+    lab.page.mouse.move(end["x"] + 62, end["y"] + 10)
+    expect(steering(lab).locator(".sae-dropping")).to_be_visible()
+    lab.page.mouse.up()
+    expect(steering(lab).locator(".sae-name")).to_have_count(3)
+    expect(steering(lab).locator(".sae-name").last).to_have_attribute("aria-pressed", "true")
+    chosen = int(lab.python("print(session.selected)"))
+    assert ast.literal_eval(lab.python(edits))[-1][0] == chosen
+    lab.python("session.edits = session.edits[:1]")
+    lab.page.set_viewport_size({"width": 1400, "height": 1000})
 
 
 def test_a_run_can_be_stopped_and_keeps_what_it_has_written(lab):

@@ -2,7 +2,8 @@
 
 import { shade } from "../color";
 import { full, type Layout, LONGEST, LONGEST_SPECIAL, ROW, visible, type Window } from "../layout";
-import { type Cells, firstFrom, type View } from "../wire";
+import { STRONGEST } from "../paint";
+import { type Cells, firstFrom, type Painted, type View } from "../wire";
 
 export interface Palette {
   ramp: string[];
@@ -24,6 +25,8 @@ export interface Score {
   order: number[];
   /** What a full shade stands for when all rows share one scale; null for each one's peak. */
   largest: number | null;
+  /** What is painted on the tokens, by feature. */
+  painted: ReadonlyMap<number, Painted>;
   /** The selected feature and the clicked token. */
   selected: number | null;
   token: number | null;
@@ -60,6 +63,7 @@ export function drawScore(
   const pen: Pen = { g, score, at, window, palette, seen: visible(at, window) };
   const top = at.header + at.strip;
   clipped(g, at.names, top, window.width, window.height, () => drawCells(pen));
+  clipped(g, at.names, top, window.width, window.height, () => drawPainted(pen));
   // Marks stand a little outside of their cells, those of the first row and column too.
   clipped(g, at.names - 3, top - 3, window.width, window.height, () => drawMarks(pen));
   clipped(g, 0, top, at.names, window.height, () => drawNames(pen));
@@ -122,6 +126,40 @@ function drawCells(pen: Pen): void {
       g.lineTo(x(pen, column + 1) - 4, y(pen, row) + 3);
     }
     g.stroke();
+  }
+}
+
+/** The least height of a painted bar: weak is not nothing. */
+const LOW = 3;
+
+/**
+ * What is painted, as bars in their cells: standing for what pushes up, hanging for what pushes down,
+ * hollow where the edit is off. A rim of the page's colour parts them from any shade of the cell.
+ */
+function drawPainted(pen: Pen): void {
+  const { g, score, at, palette, seen } = pen;
+  const special = new Set(score.view.special);
+  const inset = at.column < 28 ? 4 : 7;
+  const width = at.column - GAP - 2 * inset;
+  const room = ROW - GAP - 1;
+  for (let row = seen.firstRow; row <= seen.lastRow; row++) {
+    const feature = score.view.features[score.order[row] ?? -1]?.feature;
+    const painted = feature === undefined ? undefined : score.painted.get(feature);
+    if (!painted) continue;
+    for (let column = seen.firstColumn; column <= seen.lastColumn; column++) {
+      const value = painted.values[column] ?? 0;
+      if (value === 0 || special.has(column)) continue;
+      const height = Math.max(LOW, Math.round(room * Math.min(1, Math.abs(value) / STRONGEST)));
+      const left = x(pen, column) + inset;
+      const top = y(pen, row) + (value > 0 ? ROW - GAP - height : 0);
+      g.fillStyle = palette.page;
+      g.fillRect(left - 1, value > 0 ? top - 1 : top, width + 2, height + 1);
+      g.fillStyle = palette.warm;
+      g.fillRect(left, top, width, height);
+      if (painted.on) continue;
+      g.fillStyle = palette.page;
+      g.fillRect(left + 1, top + 1, width - 2, height - 2);
+    }
   }
 }
 

@@ -65,7 +65,10 @@ export function FeatureCard({ feature, sae, row, card, mark, steered, onSteer }:
           type="button"
           class="sae-primary"
           disabled={!alive}
-          title={why ?? "Add it to the edits (double-click its row, or Shift+Enter)"}
+          title={
+            why ??
+            "Add it to the edits (double-click its row, Shift+Enter, or drag its name into a panel)"
+          }
           onClick={onSteer}
         >
           Steer it

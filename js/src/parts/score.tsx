@@ -3,6 +3,7 @@
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { drawScore, type Score } from "../draw/score";
 import {
+  columnAt,
   full,
   LONGEST_SPECIAL,
   layout,
@@ -13,8 +14,10 @@ import {
   reveal,
   type Window,
 } from "../layout";
+import { onTokens, stroked, told } from "../paint";
 import { number, percent } from "../text";
 import { type Cells, type View, valueAt } from "../wire";
+import { carry } from "./drop";
 import { useHost } from "./frame";
 
 export interface Cell {
@@ -28,6 +31,20 @@ interface Props extends Omit<Score, "hover" | "focus"> {
   onHover: (cell: Cell | null) => void;
   onPick: (cell: Cell) => void;
   onSteer: (index: number) => void;
+  /** Whether names can be dragged into a steering panel. */
+  loose: boolean;
+  /** The strength that is painted with; null while nothing is painted. */
+  brush: number | null;
+  onPaint: (index: number, values: number[]) => void;
+}
+
+/** A row while it is painted with a pointer. */
+interface Stroke {
+  index: number;
+  row: number;
+  column: number;
+  strength: number;
+  values: number[];
 }
 
 /** Device pixels per CSS pixel: more than three cost memory and show nothing. */
@@ -35,7 +52,8 @@ const SHARPEST = 3;
 const TOOLTIP = 240;
 
 export function ScoreView(props: Props) {
-  const { view, cells, order, largest, selected, token, old, onHover, onPick, onSteer } = props;
+  const { view, cells, order, largest, painted, selected, token, old } = props;
+  const { loose, brush, onHover, onPick, onSteer, onPaint } = props;
   const { palette } = useHost();
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -79,6 +97,7 @@ export function ScoreView(props: Props) {
       cells,
       order,
       largest,
+      painted,
       selected,
       token,
       hover,
@@ -130,7 +149,45 @@ export function ScoreView(props: Props) {
     index: place.row === null ? null : (order[place.row] ?? null),
     column: place.column,
   });
+  const rowOf = (index: number) => painted.get(view.features[index]?.feature ?? -1);
+  const valuesOf = (index: number) =>
+    onTokens(rowOf(index)?.values ?? [], view.tokens.length, view.special);
+
+  const grabbed = useRef<Place | null>(null);
+  const stroke = useRef<Stroke | null>(null);
+  const grab = (event: PointerEvent) => {
+    const place = under(event);
+    grabbed.current = place;
+    if (brush === null || place === null || event.button % 2 === 1) return;
+    const { row, column } = place;
+    const index = row === null ? undefined : order[row];
+    if (row === null || column === null || index === undefined) return;
+    box.current?.setPointerCapture(event.pointerId);
+    const strength = event.button === 2 || event.altKey ? 0 : brush;
+    stroke.current = { index, row, column, strength, values: valuesOf(index) };
+    leave();
+    extend(stroke.current, column);
+  };
+  const extend = (so: Stroke, to: number) => {
+    const values = stroked(so.values, so.column, to, so.strength, view.special);
+    stroke.current = { ...so, column: to, values };
+    lay(so.index, so.values, values);
+  };
+  const lay = (index: number, before: number[], after: number[]) => {
+    if (after.some((value, i) => value !== before[i])) onPaint(index, after);
+  };
+  /** Paint along the row in which the stroke began, and on beyond the edge of the window. */
+  const paint = (event: PointerEvent, so: Stroke) => {
+    const element = box.current;
+    if (!element) return;
+    const x = event.clientX - element.getBoundingClientRect().left;
+    const column = Math.max(0, Math.min(view.tokens.length - 1, columnAt(at, seen(), x)));
+    extend(so, column);
+    const [left] = reveal(at, seen(), so.row, column);
+    element.scrollTo({ left });
+  };
   const point = (event: PointerEvent) => {
+    if (stroke.current) return paint(event, stroke.current);
     const place = under(event);
     setHover(place);
     onHover(place && cellAt(place));
@@ -144,15 +201,31 @@ export function ScoreView(props: Props) {
   const pick = (event: MouseEvent) => {
     if (event.detail > 1) return;
     const place = under(event);
-    aimed.current = place && cellAt(place);
+    const painting = brush !== null && place?.row != null && place.column !== null;
+    aimed.current = painting ? null : place && cellAt(place);
     if (!place) return;
     if (place.row !== null) setActive({ row: place.row, column: place.column ?? active.column });
     setKeyed(false);
+    if (painting) return;
     onPick(cellAt(place));
   };
   const twice = () => {
     const index = aimed.current?.index ?? null;
     if (index !== null) onSteer(index);
+  };
+
+  // Only names can be dragged away; a drag that begins on a cell is not one.
+  const ghost = useRef<HTMLDivElement>(null);
+  const drag = (event: DragEvent) => {
+    event.stopPropagation();
+    const { row, column } = grabbed.current ?? { row: null, column: null };
+    const feature = row === null ? undefined : view.features[order[row] ?? -1];
+    if (column !== null || !feature || !ghost.current) return event.preventDefault();
+    leave();
+    ghost.current.textContent = `${feature.feature} ${feature.label}`;
+    carry(event, view.sae, feature.feature, ghost.current);
+    // The browser takes its picture when this event has ended.
+    setTimeout(() => ghost.current?.replaceChildren());
   };
 
   const press = (event: KeyboardEvent) => {
@@ -195,6 +268,16 @@ export function ScoreView(props: Props) {
         else onPick({ index, column });
         break;
       }
+      case " ":
+      case "Backspace":
+      case "Delete": {
+        const index = order[row];
+        if (brush === null || index === undefined) return;
+        const strength = event.key === " " ? brush : 0;
+        const before = valuesOf(index);
+        lay(index, before, stroked(before, column, column, strength, view.special));
+        break;
+      }
       default:
         return;
     }
@@ -211,6 +294,7 @@ export function ScoreView(props: Props) {
   const index = order[active.row];
   const feature = index === undefined ? undefined : view.features[index];
   const value = index === undefined ? 0 : valueAt(cells, index, active.column);
+  const said = index === undefined ? "" : told(rowOf(index), active.column);
   // A horizontal bar takes its height from the last row, unless it is given its own.
   const bar = at.width > available ? 14 : 0;
 
@@ -219,13 +303,30 @@ export function ScoreView(props: Props) {
       <div
         ref={box}
         class="sae-score"
+        data-over={
+          hover && (hover.column === null ? "name" : hover.row === null ? "token" : "cell")
+        }
+        data-painting={brush !== null}
         style={{ height: `${at.header + at.strip + ROW * Math.min(at.rows, ROWS) + 6 + bar}px` }}
         role="grid"
         tabIndex={0}
         aria-rowcount={order.length + 1}
         aria-colcount={view.tokens.length + 1}
         aria-activedescendant={feature ? id : undefined}
-        aria-label={`Features on tokens: ${order.length} features by ${view.tokens.length} tokens. Arrow keys move, Home and End jump, Enter selects, Shift+Enter steers.`}
+        aria-label={`Features on tokens: ${order.length} features by ${view.tokens.length} tokens. Arrow keys move, Home and End jump, Enter selects, Shift+Enter steers.${brush === null ? "" : " Space paints, Backspace erases, Escape ends painting."}`}
+        draggable={loose}
+        onDragStart={drag}
+        onPointerDown={grab}
+        onLostPointerCapture={() => {
+          stroke.current = null;
+        }}
+        onContextMenu={(event) => {
+          // On some systems it comes when the stroke has ended.
+          if (brush === null || grabbed.current?.row == null) return;
+          if (grabbed.current.column === null) return;
+          event.preventDefault();
+          event.stopPropagation();
+        }}
         onScroll={() => {
           setHover(null);
           later();
@@ -258,12 +359,13 @@ export function ScoreView(props: Props) {
                 aria-colindex={active.column + 2}
                 aria-selected={feature.feature === selected && active.column === token}
               >
-                {`token ${active.column} “${view.tokens[active.column] ?? ""}”, feature ${feature.feature} ${feature.label}, ${number(value)}`}
+                {`token ${active.column} “${view.tokens[active.column] ?? ""}”, feature ${feature.feature} ${feature.label}, ${number(value)}${said && `, ${said}`}`}
               </div>
             </div>
           )}
         </div>
       </div>
+      <div ref={ghost} class="sae-ghost" aria-hidden="true" />
       {hover && (
         <div
           class="sae-tip"
@@ -275,14 +377,16 @@ export function ScoreView(props: Props) {
             width: `${TOOLTIP}px`,
           }}
         >
-          <Tip view={view} cells={cells} cell={cellAt(hover)} />
+          <Tip view={view} cells={cells} painted={painted} cell={cellAt(hover)} />
         </div>
       )}
     </div>
   );
 }
 
-function Tip({ view, cells, cell }: { view: View; cells: Cells; cell: Cell }) {
+type TipProps = Pick<Props, "view" | "cells" | "painted"> & { cell: Cell };
+
+function Tip({ view, cells, painted, cell }: TipProps) {
   const feature = cell.index === null ? undefined : view.features[cell.index];
   const { column } = cell;
   const special = column !== null && view.special.includes(column);
@@ -314,6 +418,9 @@ function Tip({ view, cells, cell }: { view: View; cells: Cells; cell: Cell }) {
             <span class="sae-soft">{number(value / full(feature, null))} × peak</span>
           ) : null}
         </div>
+      )}
+      {column !== null && !special && (
+        <div class="sae-painted sae-number">{told(painted.get(feature.feature), column)}</div>
       )}
     </>
   );

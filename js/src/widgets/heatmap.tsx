@@ -2,10 +2,13 @@
 
 import type { AnyModel } from "@anywidget/types";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { unitFor } from "../edits";
 import { arrange } from "../layout";
+import { brushed, overlaid, STRONGEST } from "../paint";
 import { FeatureCard } from "../parts/card";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
-import { save, useDraft, useElapsed, useTrait } from "../parts/host";
+import { save, throttle, useDraft, useElapsed, useTrait } from "../parts/host";
+import { PaintTool } from "../parts/paint";
 import { SaePicker } from "../parts/sae";
 import { type Cell, ScoreView } from "../parts/score";
 import { TextBox } from "../parts/textbox";
@@ -13,6 +16,8 @@ import { count, number, percent, seconds } from "../text";
 import {
   decodeCells,
   type HeatmapTraits,
+  type Painted,
+  type PaintedRow,
   type Scale,
   type Sort,
   type View,
@@ -24,6 +29,10 @@ type Model = AnyModel<HeatmapTraits>;
 
 /** A text is read by itself when typing has paused for so long. */
 const PAUSE = 700;
+/** While a row is painted, it is sent so often at most; in milliseconds. */
+const PACE = 80;
+/** What is painted with at first, × peak. */
+const BRUSH = 0.5;
 const EXAMPLE = "The captain opened the door and smiled.";
 const EMPTY = new DataView(new ArrayBuffer(0));
 
@@ -103,6 +112,7 @@ function Heatmap({ model }: { model: Model }) {
         <Body
           model={model}
           view={view}
+          ready={!changed && !working}
           old={changed || working || status.state === "error"}
           message={
             working
@@ -156,12 +166,14 @@ function Heatmap({ model }: { model: Model }) {
 interface BodyProps {
   model: Model;
   view: View;
+  /** Whether it is of the text and the SAE that are chosen. */
+  ready: boolean;
   old: boolean;
   message: string | null;
   onSae: (name: string) => void;
 }
 
-function Body({ model, view, old, message, onSae }: BodyProps) {
+function Body({ model, view, ready, old, message, onSae }: BodyProps) {
   const { alive, palette, why } = useHost();
   const saes = useTrait(model, "saes");
   const sae = useTrait(model, "sae");
@@ -172,6 +184,10 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
   const dense = useTrait(model, "dense");
   const card = useTrait(model, "card");
   const steerable = useTrait(model, "steerable");
+  const { painted, paint, paintable } = usePainted(model, view);
+  const [painting, setPainting] = useState(false);
+  const [brush, setBrush] = useState(BRUSH);
+  const [said, setSaid] = useState("");
   const [hover, setHover] = useState<Cell | null>(null);
   const [steered, setSteered] = useState<string | null>(null);
 
@@ -224,8 +240,32 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
         : "each row's largest"
       : `${number(largest)} (largest here)`;
 
+  const unit = peaks ? "× peak" : "raw";
+  const toggle = (on: boolean) => {
+    if (on && !alive) return;
+    setPainting(on);
+    setSaid(on ? `painting with ${number(brush)} ${unit}` : "painting ended");
+  };
+  const load = (next: number) => {
+    setBrush(next);
+    setSaid(`brush ${number(next)} ${unit}`);
+  };
+  const press = (event: KeyboardEvent) => {
+    const target = event.target as HTMLElement;
+    if (!paintable || target.tagName === "SELECT" || event.metaKey) return;
+    if (event.key === "p" && !event.ctrlKey && !event.altKey) toggle(!painting);
+    else if (!painting) return;
+    else if (event.key === "Escape") toggle(false);
+    else if (event.key === "[" || event.key === "]")
+      load(brushed(brush, event.key === "[" ? -1 : 1));
+    else return;
+    event.preventDefault();
+    event.stopPropagation(); // an Escape that ended this ends nothing else
+  };
+
   return (
-    <>
+    // biome-ignore lint/a11y/noStaticElementInteractions: keys of the controls inside
+    <div onKeyDown={press}>
       <div class="sae-bar sae-controls">
         <SaePicker saes={saes} value={sae} disabled={why} onChoose={onSae} />
         <label class="sae-field" title="The order of the features">
@@ -258,10 +298,21 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
           <span>Hide dense</span>
           <DenseSelect value={dense} onChange={(value) => save(model, { dense: value })} />
         </label>
+        {paintable && (
+          <PaintTool
+            brush={painting ? brush : null}
+            unit={unit}
+            disabled={why}
+            onToggle={() => toggle(!painting)}
+            onBrush={load}
+          />
+        )}
         <span class="sae-grow" />
         <span class="sae-count">
           {message ??
-            `${order.length} of ${count(view.active, "feature")} · ${count(view.tokens.length, "token")}`}
+            (painting // the brush takes its room, so that nothing moves
+              ? ""
+              : `${order.length} of ${count(view.active, "feature")} · ${count(view.tokens.length, "token")}`)}
         </span>
       </div>
       {view.note && <div class="sae-note">{view.note}</div>}
@@ -272,9 +323,16 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
             cells={cells}
             order={order}
             largest={largest}
+            painted={painted}
             selected={selected}
             token={token}
             old={old}
+            loose={steerable}
+            brush={painting ? brush : null}
+            onPaint={(index, values) => {
+              const feature = view.features[index]?.feature;
+              if (alive && ready && feature !== undefined) paint(feature, values);
+            }}
             onHover={setHover}
             onPick={pick}
             onSteer={(index) => {
@@ -293,7 +351,7 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
           {selected === null ? (
             <p class="sae-soft sae-hint">
               Click a cell or a name to see what the feature is.
-              {steerable && " Double-click to steer it."}
+              {steerable && " Double-click to steer it, or drag its name into a steering panel."}
             </p>
           ) : (
             <FeatureCard
@@ -320,6 +378,13 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
             ▬ share of the activation explained
           </span>
         )}
+        {painted.size > 0 && (
+          <span
+            title={`How strongly the edits push the feature at the token in this place, in any text; a full cell: ${STRONGEST} ${unit}`}
+          >
+            <i class="sae-swatch" /> painted
+          </span>
+        )}
         <span class="sae-grow" />
         <span class="sae-cut">
           {[view.model, view.hook, view.width ? count(view.width, "feature") : ""]
@@ -327,7 +392,8 @@ function Body({ model, view, old, message, onSae }: BodyProps) {
             .join(" · ")}
         </span>
       </div>
-    </>
+      <Spoken text={said} />
+    </div>
   );
 }
 
@@ -352,6 +418,58 @@ function gradient(colors: readonly string[]): string {
     (_, i) => colors[Math.round((i / 8) * (colors.length - 1))],
   );
   return `linear-gradient(90deg, ${stops.join(", ")})`;
+}
+
+/** The rows that are painted in a view, the person's own strokes among them, and how to paint one. */
+function usePainted(model: Model, view: View) {
+  const painted = useTrait(model, "painted");
+  useTrait(model, "taken");
+  const saes = useTrait(model, "saes");
+  const [, redraw] = useState(0);
+  /** Rows that the kernel has not taken yet: each under the id it was sent with; 0 before that. */
+  const drafts = useRef<(PaintedRow & { id: number })[]>([]);
+  const waiting = () => {
+    const taken = model.get("taken");
+    drafts.current = drafts.current.filter(({ id }) => id === 0 || id > taken);
+    return drafts.current;
+  };
+  const { pace, send } = useMemo(() => {
+    const send = () => {
+      const id = 1 + Math.max(model.get("paint").id ?? 0, model.get("taken"));
+      // With those that were sent before: Jupyter sends the newest value of a trait and no other.
+      const rows = waiting().map(({ id: _, ...row }) => row);
+      drafts.current = drafts.current.map((row) => ({ ...row, id: row.id || id }));
+      save(model, { paint: { id, rows } });
+    };
+    return { pace: throttle(send, PACE), send };
+  }, [model]);
+  useEffect(
+    () => () => {
+      pace.cancel();
+      if (drafts.current.some(({ id }) => id === 0)) send();
+    },
+    [pace],
+  );
+
+  const fresh = (feature: number): Painted => {
+    const peak = view.features.find((row) => row.feature === feature)?.peak ?? null;
+    const unit = unitFor(
+      peak,
+      saes.find(({ name }) => name === view.sae),
+    );
+    return { sae: view.sae, feature, op: "add", unit, on: true, values: [] };
+  };
+  return {
+    painted: overlaid(painted ?? [], waiting(), view.sae, fresh),
+    paintable: painted !== null,
+    paint: (feature: number, values: number[]) => {
+      const row = { sae: view.sae, feature, values, id: 0 };
+      const others = drafts.current.filter((d) => d.feature !== feature || d.sae !== view.sae);
+      drafts.current = [...others, row];
+      redraw((n) => n + 1);
+      pace.call();
+    },
+  };
 }
 
 /** The view, once there is one. */

@@ -5,6 +5,7 @@ import type { ComponentChild } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { factorBetween, newEdit, scaled, solo } from "../edits";
 import { brief } from "../history";
+import { useDrop } from "../parts/drop";
 import { EditRow } from "../parts/edit";
 import { Fader } from "../parts/fader";
 import { Foot } from "../parts/foot";
@@ -176,6 +177,12 @@ function Steering({ model }: { model: Model }) {
   };
   const pick = (sae: string, feature: number) =>
     save(model, { pick: { id: 1 + (model.get("pick").id ?? 0), sae, feature } });
+  const drop = useDrop(saes, features, (feature) => {
+    const same = (edit: Edit) =>
+      edit.feature === feature.feature && sae(edit.sae)?.name === feature.sae;
+    if (!edits.some(same)) change({ edits: [...edits, newEdit(feature, sae(feature.sae))] });
+    pick(feature.sae, feature.feature);
+  });
   const undo = useUndo(edits, (next) => change({ edits: next }));
 
   const press = (event: KeyboardEvent) => {
@@ -287,7 +294,7 @@ function Steering({ model }: { model: Model }) {
   if ((unsent || stale) && alive && draft !== "") notes.push(advice);
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: keys of the controls inside
-    <div ref={frame} onKeyDown={press}>
+    <div ref={frame} onKeyDown={press} {...(!recorded && drop)}>
       <form
         class="sae-bar"
         noValidate
