@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from sae_widgets.model import Model
 from sae_widgets.sae import SAE
-from sae_widgets.steering.edits import edit_from_json
+from sae_widgets.steering.edits import AnyEdit, edit_from_json
 from sae_widgets.steering.generation import Run
 from sae_widgets.wire import About, told_overlaps, told_proof, told_strip, told_suggestion, unscaled
+
+T = TypeVar("T")
 
 REMEMBERED = 4
 """How many runs are kept, to measure edits on their texts."""
@@ -28,8 +30,8 @@ class Measurements:
         self._saes = saes
         self._about = about
         self._runs: dict[tuple[Any, ...], Run] = {}
-        self._strip = _Last()
-        self._suggestion = _Last()
+        self._strip: _Last[dict[str, Any]] = _Last()
+        self._suggestion: _Last[list[Any]] = _Last()
         self._guard = threading.Lock()
 
     def keep(self, request: Mapping[str, Any], run: Run) -> None:
@@ -64,29 +66,39 @@ class Measurements:
         # A push is suggested between two strengths whatever strength it has now.
         direction = unscaled(edits)
         known = self._suggestion.known((*text, direction))
-        yield {**first, **self._strip.of((*text, edits), strip), **(known or {})}
+        if known is not None:
+            first["suggested"] = _by_row(edits, known)
+        yield {**first, **self._strip.of((*text, edits), strip)}
         if not written or run.arms[1].edits != edits or not run.tokens[1]:
             return
         check()
         yield told_proof(self._model, self._saes, run, looking, self._about)
 
-        def suggestion() -> dict[str, Any]:
-            return told_suggestion(self._model, self._saes, run, direction, check)
+        if direction is not None:
+            told = self._suggestion.of(
+                (*text, direction),
+                lambda: told_suggestion(self._model, self._saes, run, direction, check),
+            )
+            yield {"suggested": _by_row(edits, told)}
 
-        yield self._suggestion.of((*text, direction), suggestion)
+
+def _by_row(edits: Sequence[AnyEdit], told: Sequence[Any]) -> list[Any]:
+    """What is told of the edits that are on, in a list of all."""
+    of_those_on = iter(told)
+    return [next(of_those_on, None) if edit.on else None for edit in edits]
 
 
-class _Last:
+class _Last(Generic[T]):
     """The newest of something that takes time to make, and what it was made for."""
 
     def __init__(self) -> None:
-        self._held: tuple[Any, dict[str, Any]] | None = None
+        self._held: tuple[Any, T] | None = None
 
-    def known(self, key: object) -> dict[str, Any] | None:
+    def known(self, key: object) -> T | None:
         held = self._held  # another thread may put a newer one in its place
         return held[1] if held is not None and held[0] == key else None
 
-    def of(self, key: object, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def of(self, key: object, make: Callable[[], T]) -> T:
         made = self.known(key)
         if made is None:
             made = make()

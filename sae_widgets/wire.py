@@ -19,6 +19,7 @@ from sae_widgets.steering.effects import (
     effects,
     scaled,
     side_effects,
+    together,
     within_budget,
 )
 from sae_widgets.steering.generation import Run
@@ -103,20 +104,21 @@ def told_strip(model: Model, saes: SAEs, run: Run, edits: Sequence[AnyEdit]) -> 
 
 
 def unscaled(edits: Sequence[AnyEdit]) -> tuple[AnyEdit, ...] | None:
-    """The edits scaled together so that the first that is on is 1 away from having no effect.
+    """The edits that are on, scaled together so that the first's strength is 1 away from none.
 
-    None where no factor does that: an edit has no strength, or the first one's changes nothing.
+    None where no factor does that: no edit has a strength, or the first one's changes nothing.
     """
     acting = [edit for edit in edits if edit.on]
-    try:
-        factor = 1 / abs(distance(acting[0]))
-        return tuple(_neat(scaled(edit, factor)) if edit.on else edit for edit in edits)
-    except (ValueError, ZeroDivisionError):
+    first = next((edit for edit in acting if isinstance(edit, Strong)), None)
+    if first is None or not distance(first):
         return None
+    return tuple(map(_neat, together(acting, 1 / abs(distance(first)))))
 
 
-def _neat(edit: Strong) -> Strong:
+def _neat(edit: AnyEdit) -> AnyEdit:
     """Without the dust of binary fractions, in which two factors of the same edit would differ."""
+    if not isinstance(edit, Strong):
+        return edit
     return replace(edit, strength=float(f"{edit.strength:.9g}"))
 
 
@@ -124,38 +126,38 @@ def told_suggestion(
     model: Model,
     saes: SAEs,
     run: Run,
-    direction: Sequence[AnyEdit] | None,
+    direction: Sequence[AnyEdit],
     check: Callable[[], None],
-) -> dict[str, Any]:
+) -> list[list[float] | None]:
     """Between which strengths each edit of `direction` shows and is borne, as `KNEE` has it.
 
-    Measured on the unsteered text of `run` with all edits scaled together; {} where nothing can be
-    suggested. An edit that is off has None in its place.
+    Measured on the unsteered text of `run` with all strengths scaled together. None stands for an
+    edit without strength; the list is empty where nothing can be suggested.
     """
-    if direction is None:
-        return {}
-    text, acting = [*run.ids, *run.tokens[0]], [edit for edit in direction if edit.on]
+    text = [*run.ids, *run.tokens[0]]
 
     def largest(kl: float) -> float | None:
         for most in REACHES:
             found = within_budget(
-                model, saes, text, acting, kl=kl, most=most, prompt=len(run.ids), check=check
+                model, saes, text, direction, kl=kl, most=most, prompt=len(run.ids), check=check
             )
             if found < most:
                 return found
         return None
 
     try:
-        low, high = map(largest, KNEE)
+        ends = [largest(kl) for kl in KNEE]
     except OverBudget:
-        return {}
+        return []
+    low, high = ends
     if low is None or high is None:
-        return {}
-    ends = [
-        sorted(scaled(edit, factor).strength for factor in (low, high)) if edit.on else None
+        return []
+    return [
+        sorted(round(scaled(edit, end).strength, 4) for end in (low, high))
+        if isinstance(edit, Strong)
+        else None
         for edit in direction
     ]
-    return {"suggested": [each and [_rounded(end) for end in each] for each in ends]}
 
 
 def told_overlaps(saes: SAEs, edits: Sequence[AnyEdit]) -> list[list[Any]]:

@@ -87,9 +87,8 @@ def no_check():
 def test_the_suggested_strengths_cost_a_tenth_of_a_nat_and_a_whole_one(model, sae, run):
     edits = [sw.Add(5, -0.3, unit="raw"), sw.Scale(2, 3.0, on=False), sw.Set(9, 0.6, unit="raw")]
     direction = unscaled(edits)
-    assert [edit.strength for edit in direction] == [-1.0, 3.0, 2.0]
-    (low, high), off, other = told_suggestion(model, sae, run, direction, no_check)["suggested"]
-    assert off is None
+    assert [edit.strength for edit in direction] == [-1.0, 2.0]
+    (low, high), other = told_suggestion(model, sae, run, direction, no_check)
     assert high < 0  # the push is downwards: the weaker end is the higher
     assert other == pytest.approx([-2 * high, -2 * low], abs=1e-3)  # both are scaled together
     text = [*run.ids, *run.tokens[0]]
@@ -100,16 +99,25 @@ def test_the_suggested_strengths_cost_a_tenth_of_a_nat_and_a_whole_one(model, sa
 
 @pytest.mark.parametrize(
     "edits",
-    [[sw.Ablate(5)], [sw.Add(5, 0.0)], [sw.Scale(5, 1.0)], [sw.Add(5, 1.0), sw.ProjectOut(3)]],
+    [[sw.Ablate(5)], [sw.Add(5, 0.0)], [sw.Scale(5, 1.0)], [sw.Add(5, 1.0, on=False)], []],
 )
-def test_nothing_is_suggested_for_what_has_no_strength(model, sae, run, edits):
+def test_nothing_is_suggested_for_what_has_no_strength(edits):
     assert unscaled(edits) is None
-    assert told_suggestion(model, sae, run, None, no_check) == {}
+
+
+def test_what_has_no_strength_stays_as_it_is_while_the_others_are_scaled(model, sae, run):
+    edits = [sw.Ablate(3), sw.Add(5, 2.0, unit="raw")]
+    none, (low, high) = told_suggestion(model, sae, run, unscaled(edits), no_check)
+    assert none is None
+    text = [*run.ids, *run.tokens[0]]
+    for strength, kl in [(low, 0.1), (high, 1.0)]:
+        pushed = [sw.Ablate(3), sw.Add(5, strength, unit="raw")]
+        assert effects(model, sae, text, pushed, prompt=4).mean == pytest.approx(kl, rel=0.05)
 
 
 def test_nothing_is_suggested_where_no_strength_costs_too_much(model, sae, run):
     ceiling = unscaled([sw.Ceiling(5, 2.0, unit="raw")])  # the higher, the less it does
-    assert told_suggestion(model, sae, run, ceiling, no_check) == {}
+    assert told_suggestion(model, sae, run, ceiling, no_check) == []
 
 
 def test_the_strip_is_of_the_text_without_edits_whatever_the_run_was_steered_with(model, sae, run):

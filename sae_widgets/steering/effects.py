@@ -204,6 +204,13 @@ def scaled(edit: AnyEdit, factor: float) -> Strong:
     return replace(edit, strength=edit.strength - (1 - factor) * distance(edit))
 
 
+def together(edits: Sequence[AnyEdit], factor: float) -> tuple[AnyEdit, ...]:
+    """The edits with `factor` times their strengths; those that have none stay as they are."""
+    if not any(isinstance(edit, Strong) for edit in edits):
+        raise ValueError(f"none of {list(edits)} has a strength to scale")
+    return tuple(scaled(edit, factor) if isinstance(edit, Strong) else edit for edit in edits)
+
+
 def distance(edit: AnyEdit) -> float:
     """How far the edit's strength is from none at all: from 1 for a `Scale`, else from 0."""
     if not isinstance(edit, Strong):
@@ -244,7 +251,7 @@ def within_budget(
 
     def fits(factor: float) -> bool:
         check()
-        arm = Arm("scaled", tuple(scaled(edit, factor) for edit in edits))
+        arm = Arm("scaled", together(edits, factor))
         base, steered = predictions(model, sae, ids, [BASE, arm], prompt=prompt)
         return float(divergence(base, steered).mean()) <= kl
 
@@ -253,8 +260,8 @@ def within_budget(
     if not fits(0.0):
         raise OverBudget(
             f"even at factor 0 these edits cost more than {kl} nats a token: a Set, Target, Floor, "
-            "Ceiling or Replace of 0 still acts. Measure them with `effects`, or give a larger "
-            "budget"
+            "Ceiling or Replace of 0 still acts, and so does what has no strength. Measure them "
+            "with `effects`, or give a larger budget"
         )
     low, high = 0.0, most
     for _ in range(ROUNDS):

@@ -18,7 +18,7 @@ from sae_widgets.steering.effects import (
     check_budget,
     divergence,
     read,
-    scaled,
+    together,
     within_budget,
 )
 from sae_widgets.steering.generation import Run, generate
@@ -107,7 +107,7 @@ def sweep(
     for kind in (None, control) if control else (None,):
         for factor in factors:
             name = f"× {factor:g}" + (f", {kind}" if kind else "")
-            arms.append(Arm(name, tuple(scaled(edit, factor) for edit in edits), control=kind))
+            arms.append(Arm(name, together(edits, factor), control=kind))
     if len({arm.name for arm in arms}) < len(arms):
         raise ValueError(f"the factors of a sweep differ from each other; got {list(factors)}")
     run = generate(
