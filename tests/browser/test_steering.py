@@ -340,12 +340,16 @@ def test_states_are_looked_at_gone_back_to_and_compared(bridge):
     heads = root.locator(".sae-pane .sae-between")
     assert heads.nth(0).inner_text().startswith("state 1: sea, ships and sailors 0.3")
     assert heads.nth(1).inner_text().startswith("state 2: ablate kitchen and cooking")
-    states.nth(1).click()
+    states.nth(1).click()  # while the first is held
     bridge.until(lambda: widget.here == 1, "the first state is gone back to")
     assert widget.edits[0]["op"] == "add"
     assert len(widget.history) == 2
     root.locator("textarea").hover()
     assert heads.nth(0).inner_text().startswith("unsteered")
+    widget.edits = [{"op": "ablate", "feature": 12, "sae": "topk"}]
+    bridge.pump()
+    root.get_by_role("button", name="compare", pressed=True).click()  # it is held still
+    assert root.get_by_role("button", name="compare", pressed=True).count() == 0
 
 
 def test_edits_are_kept_under_a_name_and_taken_again(bridge):

@@ -18,7 +18,7 @@ interface Props {
   /** Why no state can be gone back to; null where it can. */
   disabled: string | null;
   onSee: (state: State | null) => void;
-  onPin: (state: State | null) => void;
+  onPin: (id: number | null) => void;
   onGo: (state: State) => void;
 }
 
@@ -73,7 +73,7 @@ export function Tree({ history, here, named, pinned, disabled, onSee, onPin, onG
               class="sae-link"
               aria-pressed={state === pinned}
               title="Hold its text on the left, and point at another"
-              onClick={() => onPin(state === pinned ? null : state)}
+              onClick={() => onPin(state === pinned ? null : state.id)}
             >
               compare
             </button>

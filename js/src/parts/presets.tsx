@@ -54,6 +54,7 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
         placeholder="keep these edits as …"
         title="In steering-presets.json beside the notebook; Enter keeps them"
         value={name}
+        readOnly={disabled !== null}
         onInput={(event) => setName(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && keep()}
       />
@@ -63,7 +64,7 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
         title={disabled ?? undefined}
         onClick={keep}
       >
-        {wanted in presets ? "Replace" : "Keep"}
+        {Object.hasOwn(presets, wanted) ? "Replace" : "Keep"}
       </button>
     </div>
   );

@@ -77,8 +77,9 @@ function Steering({ model }: { model: Model }) {
   const swept = useTrait(model, "swept");
   const [seen, setSeen] = useState<number | null>(null);
   const [peek, setPeek] = useState<State | null>(null);
-  const [pinned, setPinned] = useState<State | null>(null);
+  const [pinnedId, pin] = useState<number | null>(null);
   const past = useTrait(model, "history");
+  const pinned = past.find(({ id }) => id === pinnedId) ?? null;
   const here = useTrait(model, "here");
   const presets = useTrait(model, "presets");
   const stream = useStream(model);
@@ -271,7 +272,7 @@ function Steering({ model }: { model: Model }) {
           pinned={pinned}
           disabled={why}
           onSee={setPeek}
-          onPin={setPinned}
+          onPin={pin}
           onGo={goTo}
         />
       ),
