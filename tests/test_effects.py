@@ -122,6 +122,17 @@ def test_an_empty_text_has_no_effects(model, sae):
         effects(model, sae, [], [sw.Add(5, 1.0)])
 
 
+def test_a_text_over_the_context_is_refused(model, sae):
+    with pytest.raises(ValueError, match="the text has 49 tokens; this model reads at most 48"):
+        effects(model, sae, [0] + [30] * 48, [sw.Add(5, 1.0)])
+
+
+def test_effects_that_are_no_numbers_are_an_error_that_says_where(model, sae):
+    edits = [sw.Add(5, 3e38, unit="raw", where=sw.Span(start)) for start in (2, 3)]
+    with pytest.raises(FloatingPointError, match="'steered' has no next token at position 4"):
+        effects(model, sae, IDS, edits)
+
+
 def test_how_likely_arms_find_each_other_s_texts_is_what_plain_torch_finds(any_model, sae):
     arms = [BASE, sw.Arm("push", (sw.Add(5, 3.0, unit="raw", where="generated"),))]
     run = sw.generate(any_model, sae, IDS, arms, max_new_tokens=5)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_widgets.features import check_length
 from sae_widgets.model import (
     Model,
     attached,
@@ -33,7 +34,7 @@ from sae_widgets.steering.edits import (
     Set,
     Target,
 )
-from sae_widgets.steering.generation import Run, check_run
+from sae_widgets.steering.generation import Run, check_run, overflow
 from sae_widgets.steering.hooks import Passes, compile_arms
 from sae_widgets.steering.terms import SAEs, by_name
 from sae_widgets.tokens import special_mask
@@ -87,12 +88,15 @@ def effects(
     _check_acts(edits, ids, prompt)
     arms = [BASE, Arm("steered", tuple(edits))]
     base, steered = predictions(model, sae, ids, arms, prompt=prompt)
+    kl = divergence(base, steered)
+    if not kl.isfinite().all():
+        raise overflow(arms[1], int((~kl.isfinite()).nonzero()[0]) + 1)
     change = steered.exp() - base.exp()
     n = min(n, change.shape[-1])
     up, down = change.topk(n, dim=-1), (-change).topk(n, dim=-1)
     return Effects(
         ids=torch.tensor(list(ids)),
-        kl=divergence(base, steered),
+        kl=kl,
         gained=up.indices,
         gained_by=up.values,
         lost=down.indices,
@@ -148,6 +152,7 @@ def read(
     if not ids:
         raise ValueError("an empty text has no effects to measure; give at least one token")
     check_tokens(model, ids)
+    check_length(model, len(ids))
     changes = compile_arms(model, sae, arms)
     passes = Passes(model)
     batch = torch.tensor([ids] * len(arms), device=device_of(model))
