@@ -36,6 +36,7 @@ from sae_widgets.steering.effects import (
     Effects,
     SideEffects,
     effects,
+    input_score,
     likelihoods,
     output_score,
     side_effects,
@@ -345,6 +346,16 @@ class Session(traitlets.HasTraits):
         """How much features do what their directions say, from 0 to 1 (Arad et al. 2025)."""
         ids = self._encode(prompt, whole=True).ids
         return output_score(self.model, self._sae(sae), features, ids)
+
+    def input_scores(
+        self, features: Sequence[int], texts: Sequence[str], sae: str | None = None
+    ) -> Float[Tensor, " feature"]:
+        """How much features fire on what their directions say, from 0 to 1 (Arad et al. 2025).
+
+        NaN for one that fires in none of `texts`; ten of them in which it does are few.
+        """
+        ids = [self._encode(text, whole=True).ids for text in texts]
+        return input_score(self.model, self._sae(sae), features, ids)
 
     def heatmap(self, text: str = "") -> Heatmap:
         """A widget: which features fire on which tokens of `text`."""

@@ -292,6 +292,7 @@ def test_a_run_is_proved_measured_and_swept_with_the_session_s_saes(session, tmp
     assert session.side_effects(TEXT, reader="signed").feature.tolist() == [21]
     assert session.side_effects(TEXT, [sw.Add(3, 2.0, sae="lower")]).sae == "signed"
     assert session.output_scores([5, 9]).shape == (2,)
+    assert session.input_scores([5, 9, 3], [TEXT, SAMPLE[:20]]).shape == (3,)
     assert session.export(tmp_path / "edits.py").read_text().count("Add(5, 1.0, sae='signed')") == 1
 
 
