@@ -46,7 +46,16 @@ from sae_widgets.steering.generation import Stop
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
-from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
+from sae_widgets.tokens import (
+    Chat,
+    Encoded,
+    Spelling,
+    encode,
+    encode_chat,
+    pieces,
+    shown,
+    special_mask,
+)
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
 from sae_widgets.wire import told_overlaps, told_proof, told_run, told_strip, told_sweep
 
@@ -213,13 +222,13 @@ class Session(traitlets.HasTraits):
         """A number means another feature in another SAE. Who chooses both sets `chosen` first."""
         self.selected = None
 
-    def features(self, text: str, sae: str | None = None) -> Features:
+    def features(self, text: str | Chat, sae: str | None = None) -> Features:
         """Which features fire on each token of `text`; raises if it is over the model's context."""
         return capture(self.model, self._sae(sae), self._encode(text, whole=True).ids)
 
     def generate(
         self,
-        prompt: str,
+        prompt: str | Chat,
         edits: Sequence[AnyEdit] | Mapping[str, Sequence[AnyEdit]] = (),
         *,
         max_new_tokens: int = 40,
@@ -229,6 +238,9 @@ class Session(traitlets.HasTraits):
         until: Condition | None = None,
     ) -> Run:
         """Continue `prompt` without edits and, beside it, under `edits`.
+
+        A prompt, here as wherever a text is read, may be a chat, [{"role": "user", "content": …}],
+        which the tokenizer's own template writes (see `sae_widgets.tokens.encode_chat`).
 
         Several arms may be given by name: {"sea": [...], "forest": [...]}. A feature without the
         name of an SAE is one of the chosen SAE, here and in `edits`. compare: controls of each arm
@@ -255,7 +267,11 @@ class Session(traitlets.HasTraits):
         )
 
     def effects(
-        self, text: str, edits: Iterable[AnyEdit] | None = None, *, prompt: str | None = None
+        self,
+        text: str | Chat,
+        edits: Iterable[AnyEdit] | None = None,
+        *,
+        prompt: str | Chat | None = None,
     ) -> Effects:
         """How `edits` (None: those of the session) change what is predicted in `text`.
 
@@ -267,11 +283,11 @@ class Session(traitlets.HasTraits):
 
     def side_effects(
         self,
-        text: str,
+        text: str | Chat,
         edits: Iterable[AnyEdit] | None = None,
         *,
         reader: SAE | str | None = None,
-        prompt: str | None = None,
+        prompt: str | Chat | None = None,
         n: int = 10,
     ) -> SideEffects:
         """Which other features rise or fall most in `text` under `edits` (None: the session's).
@@ -287,7 +303,7 @@ class Session(traitlets.HasTraits):
 
     def sweep(
         self,
-        prompt: str,
+        prompt: str | Chat,
         edits: Iterable[AnyEdit] | None = None,
         factors: Sequence[float] = FACTORS,
         *,
@@ -341,14 +357,14 @@ class Session(traitlets.HasTraits):
         return to_hook_code(self.model, self.saes, chosen)
 
     def output_scores(
-        self, features: Sequence[int], sae: str | None = None, prompt: str = NEUTRAL
+        self, features: Sequence[int], sae: str | None = None, prompt: str | Chat = NEUTRAL
     ) -> Float[Tensor, " feature"]:
         """How much features do what their directions say, from 0 to 1 (Arad et al. 2025)."""
         ids = self._encode(prompt, whole=True).ids
         return output_score(self.model, self._sae(sae), features, ids)
 
     def input_scores(
-        self, features: Sequence[int], texts: Sequence[str], sae: str | None = None
+        self, features: Sequence[int], texts: Sequence[str | Chat], sae: str | None = None
     ) -> Float[Tensor, " feature"]:
         """How much features fire on what their directions say, from 0 to 1 (Arad et al. 2025).
 
@@ -385,7 +401,7 @@ class Session(traitlets.HasTraits):
 
         Edits given here become those of the session; None takes those it has. `length` is in
         tokens; `temperature` 0 is greedy. `control` adds a third text: the same push in another
-        direction.
+        direction. The panel continues text; chats are for `generate`.
         """
         if edits is not None:
             self.edits = edits
@@ -611,11 +627,13 @@ class Session(traitlets.HasTraits):
             )
         return self.saes[name]
 
-    def _encode(self, text: str, *, whole: bool = False) -> Encoded:
+    def _encode(self, text: str | Chat, *, whole: bool = False) -> Encoded:
         limit = 2**31 if whole else context_length(self.model)
-        return encode(self.model.tokenizer, text, limit=limit)
+        if isinstance(text, str):
+            return encode(self.model.tokenizer, text, limit=limit)
+        return encode_chat(self.model.tokenizer, text, limit=limit)
 
-    def _split(self, text: str, prompt: str | None) -> tuple[list[int], int | None]:
+    def _split(self, text: str | Chat, prompt: str | Chat | None) -> tuple[list[int], int | None]:
         """The tokens of a text, and how many of them are the prompt that it begins with."""
         ids = list(self._encode(text, whole=True).ids)
         if prompt is None:

@@ -15,7 +15,7 @@ import sae_widgets as sw
 from sae_widgets.features import capture
 from sae_widgets.model import activations
 from sae_widgets.session import SAMPLE
-from sae_widgets.tokens import encode
+from sae_widgets.tokens import encode, encode_chat
 from sae_widgets.widgets import Cancelled
 from sae_widgets.wire import told_strip
 
@@ -266,6 +266,26 @@ def test_several_arms_are_generated_beside_the_base(session):
     )
     assert [arm.name for arm in found.arms] == ["base", "one", "two"]
     assert [arm.name for arm in session.generate(TEXT, max_new_tokens=1).arms] == ["base"]
+
+
+def test_a_chat_is_continued_and_its_marks_are_never_edited():
+    session = sw.Session(tiny.gpt2(tiny.chatting()), tiny.make_sae(), sample=None)
+    said = {"role": "user", "content": "the sea"}
+    push = sw.Add(5, 4.0, unit="raw")
+    run = session.generate([said], [push], max_new_tokens=5)
+    ids = encode_chat(session.model.tokenizer, [said], limit=99).ids
+    assert list(run.ids) == ids
+    assert [bool(moved) for moved in run.moved[1][: len(ids)]] == [
+        token not in (0, 280, 281) for token in ids
+    ]
+    assert run.prompt == "user\nthe sea\nassistant\n"
+    assert session.features([said]).special.tolist() == [token in (0, 280, 281) for token in ids]
+    # A conversation that was had, of which the answer counts as generated.
+    late = [sw.Add(5, 4.0, unit="raw", where="generated")]
+    had = [said, {"role": "assistant", "content": "a ship"}]
+    kl = session.effects(had, late, prompt=[said]).kl
+    assert (kl[: len(ids)] == 0).all()
+    assert (kl[len(ids) :] > 0).all()
 
 
 def test_arms_are_compared_with_their_controls_and_end_where_asked(session):
