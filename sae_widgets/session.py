@@ -43,6 +43,7 @@ from sae_widgets.steering.effects import (
 )
 from sae_widgets.steering.export import export
 from sae_widgets.steering.generation import Stop
+from sae_widgets.steering.neuronpedia import Imported, neuronpedia
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
@@ -350,6 +351,13 @@ class Session(traitlets.HasTraits):
         """
         chosen = self.edits if edits is None else tuple(map(self._bound, edits))
         return export(path, self.model, self.saes, chosen)
+
+    def neuronpedia(self, source: str | Path | Mapping[str, Any]) -> Imported:
+        """The label and the push that Neuronpedia has at `source`; see `sw.neuronpedia`.
+
+        Of one of this session's SAEs it is the feature, else the vector in the record.
+        """
+        return neuronpedia(source, self.saes)
 
     def to_hook_code(self, edits: Iterable[AnyEdit] | None = None) -> str:
         """Python that does what `edits` do (None: the session's), with TransformerLens alone."""
