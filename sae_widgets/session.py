@@ -346,8 +346,9 @@ class Session(traitlets.HasTraits):
     def export(self, path: str | Path, edits: Iterable[AnyEdit] | None = None) -> Path:
         """Write `edits` (None: the session's) for another program; the ending says which.
 
-        .gguf: llama.cpp; .pt: lm-evaluation-harness's model `steered`; .py: code. The first two
-        can only add a vector to every token: other edits are refused.
+        .gguf: llama.cpp; .steering_vectors.pt: that library; .pt: lm-evaluation-harness's model
+        `steered`; .py: code. All but code can only add a vector to every token: other edits are
+        refused. See `sae_widgets.steering.export.export`.
         """
         chosen = self.edits if edits is None else tuple(map(self._bound, edits))
         return export(path, self.model, self.saes, chosen)
