@@ -11,7 +11,7 @@ import torch
 
 import sae_widgets as sw
 from sae_widgets.model import Reading, activations, attached, lock
-from sae_widgets.steering import Arm, Run, generate
+from sae_widgets.steering import Arm, Run, controls, generate
 from sae_widgets.steering.generation import Stop, _check_until, _Chooser
 from sae_widgets.steering.prompts import Prompts
 
@@ -43,7 +43,7 @@ def test_without_edits_the_model_writes_what_it_would(any_model, sae):
     assert run.stopped == ("end" if run.tokens[0][-1] == 0 else "length")
 
 
-def test_cache_or_none_and_one_row_or_many_write_the_same(any_model, sae):
+def test_cache_or_none_and_one_row_or_nine_write_the_same(any_model, sae):
     late = sw.Rotate(9, 40.0, where="last", schedule=sw.Ramp(3))
     waiting = sw.Floor(3, 1.0, when=sw.Fires(7) | sw.Fires(9, over="prompt"))
     arms = [
@@ -51,12 +51,20 @@ def test_cache_or_none_and_one_row_or_many_write_the_same(any_model, sae):
         PUSH,
         Arm("set", (sw.Set(9, 3.0, where="generated"), sw.Scale(2, 2.0))),
         Arm("late", (late, waiting), restore_norm=True),
+        Arm("target", (sw.Target(4, 1.5), sw.Target(8, 0.5))),
+        Arm("ceiling", (sw.Ceiling(6, 0.2), sw.ProjectOut(11))),
+        Arm("instead", (sw.Replace(12, 3.0, unit="norm", where=sw.Span(3)),)),
+        Arm("without", (sw.Ablate(1), sw.Ablate([1.0] * 16, where="prompt"))),
+        *controls(PUSH, "random"),
     ]
+    assert len(arms) == 9
     together = go(any_model, sae, *arms)
     again = go(any_model, sae, *arms, cache=False)
     assert together.tokens == again.tokens
+    assert len(set(together.tokens)) > 4  # else the edits do little, and this test says little
     for row, arm in enumerate(arms):
-        assert go(any_model, sae, arm).tokens[0] == together.tokens[row]
+        alone = go(any_model, sae, arm, cache=row % 2 == 0)
+        assert alone.tokens[0] == together.tokens[row]
     torch.testing.assert_close(
         torch.tensor(together.ratio), torch.tensor(again.ratio), atol=1e-4, rtol=1e-4
     )
