@@ -28,6 +28,7 @@ from .steering.effects import within_budget as within_budget
 from .steering.generation import Run as Run
 from .steering.generation import generate as generate
 from .steering.hooks import steering as steering
+from .steering.neuronpedia import neuronpedia as neuronpedia
 from .steering.receipt import Receipt as Receipt
 from .steering.schedules import Decay as Decay
 from .steering.schedules import Pulse as Pulse

@@ -36,18 +36,29 @@ from sae_widgets.steering.effects import (
     Effects,
     SideEffects,
     effects,
+    input_score,
     likelihoods,
     output_score,
     side_effects,
 )
 from sae_widgets.steering.export import export
 from sae_widgets.steering.generation import Stop
+from sae_widgets.steering.neuronpedia import Imported, neuronpedia
 from sae_widgets.steering.painting import painted, repainted
 from sae_widgets.steering.presets import Presets
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
-from sae_widgets.tokens import Encoded, Spelling, encode, pieces, shown, special_mask
+from sae_widgets.tokens import (
+    Chat,
+    Encoded,
+    Spelling,
+    encode,
+    encode_chat,
+    pieces,
+    shown,
+    special_mask,
+)
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
 from sae_widgets.wire import told_painted, told_run, told_sweep
 
@@ -213,13 +224,13 @@ class Session(traitlets.HasTraits):
         """A number means another feature in another SAE. Who chooses both sets `chosen` first."""
         self.selected = None
 
-    def features(self, text: str, sae: str | None = None) -> Features:
+    def features(self, text: str | Chat, sae: str | None = None) -> Features:
         """Which features fire on each token of `text`; raises if it is over the model's context."""
         return capture(self.model, self._sae(sae), self._encode(text, whole=True).ids)
 
     def generate(
         self,
-        prompt: str,
+        prompt: str | Chat,
         edits: Sequence[AnyEdit] | Mapping[str, Sequence[AnyEdit]] = (),
         *,
         max_new_tokens: int = 40,
@@ -229,6 +240,9 @@ class Session(traitlets.HasTraits):
         until: Condition | None = None,
     ) -> Run:
         """Continue `prompt` without edits and, beside it, under `edits`.
+
+        A prompt, here as wherever a text is read, may be a chat, [{"role": "user", "content": …}],
+        which the tokenizer's own template writes (see `sae_widgets.tokens.encode_chat`).
 
         Several arms may be given by name: {"sea": [...], "forest": [...]}. A feature without the
         name of an SAE is one of the chosen SAE, here and in `edits`. compare: controls of each arm
@@ -255,7 +269,11 @@ class Session(traitlets.HasTraits):
         )
 
     def effects(
-        self, text: str, edits: Iterable[AnyEdit] | None = None, *, prompt: str | None = None
+        self,
+        text: str | Chat,
+        edits: Iterable[AnyEdit] | None = None,
+        *,
+        prompt: str | Chat | None = None,
     ) -> Effects:
         """How `edits` (None: those of the session) change what is predicted in `text`.
 
@@ -267,11 +285,11 @@ class Session(traitlets.HasTraits):
 
     def side_effects(
         self,
-        text: str,
+        text: str | Chat,
         edits: Iterable[AnyEdit] | None = None,
         *,
         reader: SAE | str | None = None,
-        prompt: str | None = None,
+        prompt: str | Chat | None = None,
         n: int = 10,
     ) -> SideEffects:
         """Which other features rise or fall most in `text` under `edits` (None: the session's).
@@ -287,7 +305,7 @@ class Session(traitlets.HasTraits):
 
     def sweep(
         self,
-        prompt: str,
+        prompt: str | Chat,
         edits: Iterable[AnyEdit] | None = None,
         factors: Sequence[float] = FACTORS,
         *,
@@ -329,11 +347,19 @@ class Session(traitlets.HasTraits):
     def export(self, path: str | Path, edits: Iterable[AnyEdit] | None = None) -> Path:
         """Write `edits` (None: the session's) for another program; the ending says which.
 
-        .gguf: llama.cpp; .pt: lm-evaluation-harness's model `steered`; .py: code. The first two
-        can only add a vector to every token: other edits are refused.
+        .gguf: llama.cpp; .steering_vectors.pt: that library; .pt: lm-evaluation-harness's model
+        `steered`; .py: code. All but code can only add a vector to every token: other edits are
+        refused. See `sae_widgets.steering.export.export`.
         """
         chosen = self.edits if edits is None else tuple(map(self._bound, edits))
         return export(path, self.model, self.saes, chosen)
+
+    def neuronpedia(self, source: str | Path | Mapping[str, Any]) -> Imported:
+        """The label and the push that Neuronpedia has at `source`; see `sw.neuronpedia`.
+
+        Of one of this session's SAEs it is the feature, else the vector in the record.
+        """
+        return neuronpedia(source, self.saes)
 
     def to_hook_code(self, edits: Iterable[AnyEdit] | None = None) -> str:
         """Python that does what `edits` do (None: the session's), with TransformerLens alone."""
@@ -341,11 +367,21 @@ class Session(traitlets.HasTraits):
         return to_hook_code(self.model, self.saes, chosen)
 
     def output_scores(
-        self, features: Sequence[int], sae: str | None = None, prompt: str = NEUTRAL
+        self, features: Sequence[int], sae: str | None = None, prompt: str | Chat = NEUTRAL
     ) -> Float[Tensor, " feature"]:
         """How much features do what their directions say, from 0 to 1 (Arad et al. 2025)."""
         ids = self._encode(prompt, whole=True).ids
         return output_score(self.model, self._sae(sae), features, ids)
+
+    def input_scores(
+        self, features: Sequence[int], texts: Sequence[str | Chat], sae: str | None = None
+    ) -> Float[Tensor, " feature"]:
+        """How much features fire on what their directions say, from 0 to 1 (Arad et al. 2025).
+
+        NaN for one that fires in none of `texts`; ten of them in which it does are few.
+        """
+        ids = [self._encode(text, whole=True).ids for text in texts]
+        return input_score(self.model, self._sae(sae), features, ids)
 
     def heatmap(self, text: str = "") -> Heatmap:
         """A widget: which features fire on which tokens of `text`."""
@@ -376,7 +412,7 @@ class Session(traitlets.HasTraits):
 
         Edits given here become those of the session; None takes those it has. `length` is in
         tokens; `temperature` 0 is greedy. `control` adds a third text: the same push in another
-        direction.
+        direction. The panel continues text; chats are for `generate`.
         """
         if edits is not None:
             self.edits = edits
@@ -621,11 +657,13 @@ class Session(traitlets.HasTraits):
             )
         return self.saes[name]
 
-    def _encode(self, text: str, *, whole: bool = False) -> Encoded:
+    def _encode(self, text: str | Chat, *, whole: bool = False) -> Encoded:
         limit = 2**31 if whole else context_length(self.model)
-        return encode(self.model.tokenizer, text, limit=limit)
+        if isinstance(text, str):
+            return encode(self.model.tokenizer, text, limit=limit)
+        return encode_chat(self.model.tokenizer, text, limit=limit)
 
-    def _split(self, text: str, prompt: str | None) -> tuple[list[int], int | None]:
+    def _split(self, text: str | Chat, prompt: str | Chat | None) -> tuple[list[int], int | None]:
         """The tokens of a text, and how many of them are the prompt that it begins with."""
         ids = list(self._encode(text, whole=True).ids)
         if prompt is None:

@@ -10,7 +10,7 @@ import codecs
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -47,6 +47,42 @@ def encode(tokenizer: Any, text: str, *, limit: int) -> Encoded:
     ids = _without_marks(tokenizer, text)
     if tokenizer.bos_token_id is not None:
         ids = [tokenizer.bos_token_id, *ids]
+    return Encoded(ids[:limit], max(0, len(ids) - limit))
+
+
+Chat = Sequence[Mapping[str, Any]]
+"""Messages, each with a `role` ("system", "user", "assistant") and its `content`, a text."""
+
+
+def encode_chat(tokenizer: Any, messages: Chat, *, limit: int) -> Encoded:
+    """Turn a chat into at most `limit` ids, as the tokenizer's own template writes it.
+
+    It goes up to where the assistant is to speak; if it has the last word, up to where it is to
+    continue. What the template marks is special; what a message says is text, and one that holds
+    the name of a special token is refused, for the template would make it that token.
+    """
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise ValueError(
+            "this model's tokenizer has no chat template, so it does not know how a chat is "
+            "written; give a text, or set tokenizer.chat_template to that of the model's makers"
+        )
+    if not messages:
+        raise ValueError("a chat has at least one message")
+    marks = [tokenizer.convert_ids_to_tokens(token) for token in special_ids(tokenizer)]
+    for number, message in enumerate(messages):
+        _check_message(number, message, marks)
+    from jinja2 import TemplateError  # transformers' own dependency for templates
+
+    unfinished = messages[-1]["role"] == "assistant"
+    try:
+        ids = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=not unfinished,
+            continue_final_message=unfinished,
+            return_dict=False,
+        )
+    except TemplateError as error:
+        raise ValueError(f"the model's chat template refuses these messages: {error}") from error
     return Encoded(ids[:limit], max(0, len(ids) - limit))
 
 
@@ -153,6 +189,21 @@ def _without_marks(tokenizer: Any, text: str) -> list[int]:
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
     return list(encoded["input_ids"])
+
+
+def _check_message(number: int, message: Any, marks: Sequence[str]) -> None:
+    said = message if isinstance(message, Mapping) else {}
+    if not all(isinstance(said.get(name), str) for name in ("role", "content")):
+        raise ValueError(
+            f"message {number} of a chat is to be a dict of texts with a 'role' and its 'content'; "
+            f"got {message!r}"
+        )
+    for mark in marks:
+        if mark in said["content"]:
+            raise ValueError(
+                f"message {number} holds {mark!r}, which the model would read as a mark and not as "
+                "text; take it out, or encode the chat yourself and pass its ids to sw.generate"
+            )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from sae_widgets.steering.effects import (
     BASE,
     divergence,
     effects,
+    input_score,
     likelihoods,
     output_score,
     predictions,
@@ -122,6 +123,17 @@ def test_an_empty_text_has_no_effects(model, sae):
         effects(model, sae, [], [sw.Add(5, 1.0)])
 
 
+def test_a_text_over_the_context_is_refused(model, sae):
+    with pytest.raises(ValueError, match="the text has 49 tokens; this model reads at most 48"):
+        effects(model, sae, [0] + [30] * 48, [sw.Add(5, 1.0)])
+
+
+def test_effects_that_are_no_numbers_are_an_error_that_says_where(model, sae):
+    edits = [sw.Add(5, 3e38, unit="raw", where=sw.Span(start)) for start in (2, 3)]
+    with pytest.raises(FloatingPointError, match="'steered' has no next token at position 4"):
+        effects(model, sae, IDS, edits)
+
+
 def test_how_likely_arms_find_each_other_s_texts_is_what_plain_torch_finds(any_model, sae):
     arms = [BASE, sw.Arm("push", (sw.Add(5, 3.0, unit="raw", where="generated"),))]
     run = sw.generate(any_model, sae, IDS, arms, max_new_tokens=5)
@@ -172,3 +184,45 @@ def test_the_output_score_is_high_where_the_direction_s_tokens_come_true(model, 
         best = float(chance[tokens].max())
         rank = int((chance > best).sum())
         assert float(score) == pytest.approx((1 - rank / len(chance)) * best, abs=1e-5)
+
+
+def test_the_input_score_is_the_share_of_texts_whose_strongest_token_is_promoted(any_model, sae):
+    """By hand: from the activations of each text, and from the lens, which shows twenty tokens."""
+    texts = [[0, 30, 41, 52, 33], [0, 61, 30, 44], [0, 52, 52, 7, 9, 11], [0, 200, 0], [0, 90, 14]]
+    sae.b_enc[31] = -1e6  # never fires
+    spots = {feature: [] for feature in range(32)}
+    for ids in texts:
+        values = sae.encode(activations(any_model, torch.tensor([ids]), sae.hook)[0])
+        values[[place for place, token in enumerate(ids) if token == 0]] = 0
+        for feature in range(32):
+            if values[:, feature].max() > 0:
+                spots[feature].append(ids[int(values[:, feature].argmax())])
+    several = [feature for feature in range(32) if len(set(spots[feature])) > 2]
+    features = [*several[:3], 31]
+    for feature in features[:3]:  # each is made to promote what it fires on in one of the texts
+        sae.W_dec[feature] = any_model.unembed.W_U[:, spots[feature][0]]
+    found = input_score(any_model, sae, features, texts)
+    lenses = logit_lens(any_model, sae, features, n=20)
+    for score, feature, lens in zip(found[:3], features[:3], lenses[:3], strict=True):
+        likely = {token for token, _ in lens.likely}
+        hits = [token in likely for token in spots[feature]]
+        assert 0 < sum(hits)
+        assert float(score) == pytest.approx(sum(hits) / len(hits))
+    assert found[3].isnan()
+
+
+def test_only_the_hundred_texts_where_a_feature_fires_most_count_in_its_input_score(model, sae):
+    sae.b_enc[5] = 50.0  # it fires everywhere
+    texts = [[0, token] for token in range(20, 150)]
+    token = torch.tensor([text[1] for text in texts])
+    x = torch.stack([activations(model, torch.tensor([t]), sae.hook)[0, 1] for t in texts])
+    strongest = token[sae.encode(x)[:, 5].argsort(descending=True)[:100]].tolist()
+    lens = {token for token, _ in logit_lens(model, sae, [5], n=20)[0].likely}
+    hits = [token in lens for token in strongest]
+    assert 0 < sum(hits)
+    assert float(input_score(model, sae, [5], texts)[0]) == pytest.approx(sum(hits) / 100)
+    assert input_score(model, sae, [5], []).isnan().all()
+    with pytest.raises(IndexError, match="no feature 32"):
+        input_score(model, sae, [32], texts)
+    with pytest.raises(ValueError, match="at least one token"):
+        input_score(model, sae, [5], [[]])

@@ -39,6 +39,19 @@ def test_an_lm_eval_file_adds_the_vector_to_the_block_it_names(model, sae, edite
     torch.testing.assert_close(found["h.1"]["steering_vector"], edited)
 
 
+def test_a_steering_vector_s_arguments_say_what_is_added_after_each_block(
+    model, sae, edited, tmp_path
+):
+    first = sw.Add([1.0, *[0.0] * 15], 0.5, unit="raw", hook="blocks.0.hook_resid_post")
+    path = export(tmp_path / "sea.steering_vectors.pt", model, sae, [*ADDS, first])
+    found = torch.load(path, weights_only=True)
+    assert found.keys() == {"layer_activations", "layer_type"}
+    assert found["layer_type"] == "decoder_block"
+    assert found["layer_activations"].keys() == {0, 1}
+    torch.testing.assert_close(found["layer_activations"][1], edited)
+    assert found["layer_activations"][0].tolist() == [0.5, *[0.0] * 15]
+
+
 def test_edits_of_a_block_s_input_belong_to_the_block_before(sae, edited):
     sae.hook = "blocks.1.hook_resid_pre"
     found = layer_vectors(ADDS, {sae.name: sae})
@@ -66,7 +79,7 @@ def test_what_a_vector_cannot_say_is_refused_and_no_file_is_left(
 
 
 def test_a_name_that_says_nothing_is_refused(model, sae, tmp_path):
-    with pytest.raises(ValueError, match=r"ends in one of .gguf, .pt, .py; got 'sea.txt'"):
+    with pytest.raises(ValueError, match=r"one of .gguf, .*, .pt, .py; got 'sea.txt'"):
         export(tmp_path / "sea.txt", model, sae, ADDS)
 
 

@@ -74,9 +74,11 @@ def test_a_saelens_folder_without_our_fields_loads(tmp_path, sae):
     (folder / "stats.safetensors").unlink()
     config = json.loads((folder / "cfg.json").read_text())
     del config["metadata"]["sae_widgets"]
+    config["metadata"] |= {"model_name": "gpt2-small", "neuronpedia_id": "gpt2-small/6-res-jb"}
     (folder / "cfg.json").write_text(json.dumps(config))
     back = load_sae(folder)
     assert (back.name, back.stats) == ("theirs", None)
+    assert back.provenance == {"model": "gpt2-small", "neuronpedia": "gpt2-small/6-res-jb"}
 
 
 def test_saving_again_replaces_and_leaves_nothing_beside(tmp_path, sae):

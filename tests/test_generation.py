@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -10,8 +11,9 @@ import torch
 
 import sae_widgets as sw
 from sae_widgets.model import Reading, activations, attached, lock
-from sae_widgets.steering import Arm, Run, generate
-from sae_widgets.steering.generation import Stop, _Chooser
+from sae_widgets.steering import Arm, Run, controls, generate
+from sae_widgets.steering.generation import Stop, _check_until, _Chooser
+from sae_widgets.steering.prompts import Prompts
 
 PROMPT = [0, 30, 41, 52]
 PUSH = Arm("push", (sw.Add(5, 4.0, unit="raw"),))
@@ -41,7 +43,7 @@ def test_without_edits_the_model_writes_what_it_would(any_model, sae):
     assert run.stopped == ("end" if run.tokens[0][-1] == 0 else "length")
 
 
-def test_cache_or_none_and_one_row_or_many_write_the_same(any_model, sae):
+def test_cache_or_none_and_one_row_or_nine_write_the_same(any_model, sae):
     late = sw.Rotate(9, 40.0, where="last", schedule=sw.Ramp(3))
     waiting = sw.Floor(3, 1.0, when=sw.Fires(7) | sw.Fires(9, over="prompt"))
     arms = [
@@ -49,12 +51,20 @@ def test_cache_or_none_and_one_row_or_many_write_the_same(any_model, sae):
         PUSH,
         Arm("set", (sw.Set(9, 3.0, where="generated"), sw.Scale(2, 2.0))),
         Arm("late", (late, waiting), restore_norm=True),
+        Arm("target", (sw.Target(4, 1.5), sw.Target(8, 0.5))),
+        Arm("ceiling", (sw.Ceiling(6, 0.2), sw.ProjectOut(11))),
+        Arm("instead", (sw.Replace(12, 3.0, unit="norm", where=sw.Span(3)),)),
+        Arm("without", (sw.Ablate(1), sw.Ablate([1.0] * 16, where="prompt"))),
+        *controls(PUSH, "random"),
     ]
+    assert len(arms) == 9
     together = go(any_model, sae, *arms)
     again = go(any_model, sae, *arms, cache=False)
     assert together.tokens == again.tokens
+    assert len(set(together.tokens)) > 4  # else the edits do little, and this test says little
     for row, arm in enumerate(arms):
-        assert go(any_model, sae, arm).tokens[0] == together.tokens[row]
+        alone = go(any_model, sae, arm, cache=row % 2 == 0)
+        assert alone.tokens[0] == together.tokens[row]
     torch.testing.assert_close(
         torch.tensor(together.ratio), torch.tensor(again.ratio), atol=1e-4, rtol=1e-4
     )
@@ -249,6 +259,29 @@ def test_an_error_in_the_model_passes_through_and_leaves_no_hooks(model, sae):
     assert not model.hook_dict[tiny.HOOK].fwd_hooks
 
 
+@pytest.mark.parametrize("failing", [1, 3])
+def test_an_error_of_some_pass_leaves_the_model_as_it_was(any_model, sae, failing):
+    """In the prompt or later; where the prompt is read for all arms at once, or for each."""
+    late = Arm("late", (sw.Add(5, 4.0, unit="raw", where="generated"),))
+    prompts = Prompts()
+    passes = []
+
+    def fail(*_):
+        passes.append(1)
+        if len(passes) == failing:
+            raise RuntimeError("out of memory")
+
+    for arm in (PUSH, late):
+        expected = go(any_model, sae, BASE, arm)
+        passes.clear()
+        handle = any_model.ln_final.register_forward_pre_hook(fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            go(any_model, sae, BASE, arm, prompts=prompts)
+        handle.remove()
+        assert not any(point.fwd_hooks for point in any_model.hook_dict.values())
+        assert go(any_model, sae, BASE, arm, prompts=prompts) == expected
+
+
 def test_between_tokens_the_model_is_free_and_without_hooks(model, sae):
     """Another thread reads the model during a run and sees it unedited."""
     plain = activations(model, torch.tensor([PROMPT]), tiny.HOOK)
@@ -359,7 +392,100 @@ def test_a_run_needs_an_arm(model, sae):
         go(model, sae)
 
 
-def test_a_strength_beyond_all_numbers_is_an_error_and_no_text(model, sae):
-    arm = Arm("too much", (sw.Add(5, 1e38, unit="raw"), sw.Add(21, -1e38, unit="raw")))
-    with pytest.raises(FloatingPointError, match="use a smaller strength"):
-        go(model, sae, BASE, Arm("huge", (*arm.edits, sw.Add(5, 3e38, unit="raw"))))
+def huge(**options):
+    return Arm("huge", (sw.Add(5, 1e30, unit="raw", **options),))
+
+
+def test_a_strength_beyond_all_numbers_ends_the_run_and_says_at_which_token(any_model, sae):
+    """The layer norms after it would make each such activation 0, and every token as likely."""
+    told = []
+    with pytest.raises(FloatingPointError, match=r"'huge' has no .* position 4 of .* smaller st"):
+        go(any_model, sae, BASE, huge(), on_step=told.append)
+    assert told == []
+    with pytest.raises(FloatingPointError, match="'huge' has no next token at position 7 of"):
+        go(any_model, sae, BASE, huge(where=sw.Span(6)), on_step=told.append)
+    assert len(told) == 3
+    lost = Arm("lost", (*huge().edits, *[sw.Add(21, 3e38, unit="raw")] * 2))  # inf and -inf
+    with pytest.raises(FloatingPointError, match="'lost' has no next token at position 4 of"):
+        go(any_model, sae, BASE, lost)
+
+
+def test_what_is_fed_to_an_arm_that_has_ended_may_overflow(model, sae):
+    toward_end = sw.Add(tuple(model.original_model.lm_head.weight[0].tolist()), 400.0, unit="norm")
+    ended = Arm("ended", (replace(toward_end, where="prompt"), *huge(where="generated").edits))
+    run = go(model, sae, ended, BASE)
+    assert run.tokens[0] == (0,)
+    assert len(run.tokens[1]) > 1
+    assert math.isfinite(run.ratio[0])
+
+
+def test_a_model_that_computes_no_numbers_by_itself_is_told_apart(tokenizer, sae):
+    model = tiny.gpt2(tokenizer)
+    model.original_model.lm_head.weight.data[7, 3] = math.nan
+    with pytest.raises(FloatingPointError, match=r"'base' has .* model's own output is no num"):
+        go(model, sae, BASE)
+
+
+SPAN = sw.Span(2, 6)
+
+
+@pytest.mark.parametrize(
+    ("edits", "error", "message"),
+    [
+        ([sw.Set(5, 1.0), sw.Set(5, 2.0, where=SPAN)], ValueError, "contradict each other"),
+        ([sw.Add([1.0] * 15, 1.0, unit="raw")], ValueError, "has 15 entries, but the activations"),
+        ([sw.Add(5, 1.0, when=~sw.Fires(99))], IndexError, "has no feature 99"),
+        ([sw.Add(5, 1.0, when=sw.Near([1.0] * 17))], ValueError, "has 17 entries"),
+        ([sw.Add(5, 1.0, schedule=sw.Values([1] * 13))], ValueError, "at most 12: the run has 4"),
+        (
+            [sw.Add(5, 1.0, where="prompt", schedule=sw.Values([1] * 5))],
+            ValueError,
+            "values for 5 tokens, but comes to at most 4",
+        ),
+        (
+            [sw.Add(5, 1.0, where="generated", schedule=sw.Values([1] * 9))],
+            ValueError,
+            "values for 9 tokens, but comes to at most 8",
+        ),
+        (
+            [sw.Add(5, 1.0, where="last", schedule=sw.Values([1] * 10))],
+            ValueError,
+            "values for 10 tokens, but comes to at most 9",
+        ),
+        (
+            [sw.Add(5, 1.0, where=SPAN, schedule=sw.Values([1] * 5))],
+            ValueError,
+            "values for 5 tokens, but comes to at most 4",
+        ),
+    ],
+)
+def test_edits_that_cannot_be_made_are_refused_before_anything_is_read(
+    model, sae, edits, error, message
+):
+    read, told = [], []
+    with (
+        attached(model, {"blocks.0.hook_resid_pre": read.append}),
+        pytest.raises(error, match=message),
+    ):
+        go(model, sae, BASE, Arm("arm", tuple(edits)), on_step=told.append)
+    assert read == told == []
+    off = Arm("arm", tuple(replace(edit, on=False) for edit in edits))
+    assert go(model, sae, off).positions == ((0, 0),)
+
+
+def test_where_the_context_ends_so_does_what_can_be_painted(model, sae):
+    prompt = [0] + [30] * 43
+    painted = sw.Add(5, 1.0, schedule=sw.Values([1.0] * 49))
+    with pytest.raises(ValueError, match="at most 48: the run has 44 of prompt and 4 to write"):
+        go(model, sae, Arm("arm", (painted,)), prompt=prompt, max_new_tokens=99)
+
+
+def test_a_run_cannot_wait_for_what_the_model_does_not_have(model, sae):
+    with pytest.raises(IndexError, match="has no feature 99"):
+        go(model, sae, BASE, until=sw.Fires(99))
+    with pytest.raises(ValueError, match="has 15 entries, but the activations there have 16"):
+        go(model, sae, BASE, until=sw.Near([1.0] * 15))
+    with pytest.raises(TypeError):  # in the tests the shape checker is quicker
+        go(model, sae, BASE, until=7)
+    with pytest.raises(TypeError, match=r"until is a condition, such as Fires\(7\); got 7"):
+        _check_until(7)

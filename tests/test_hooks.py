@@ -1,5 +1,7 @@
 """The arithmetic of edits, where they act, and that nothing stays behind."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -575,7 +577,15 @@ def test_an_error_in_the_block_passes_through_and_leaves_no_hooks(model, sae):
     ("edit", "error", "message"),
     [
         (sw.Add(32, 1.0), IndexError, "no feature 32: its 32 features are numbered 0 to 31"),
-        (sw.Ablate([1.0] * 15), ValueError, "has 15 entries, but the activations.* have 16"),
+        (sw.Ablate([1.0] * 15), ValueError, "has 15 entries, but the activations there have 16"),
+        (sw.Ablate(5, when=sw.Near([1.0])), ValueError, "condition at 'blocks.1.*' has 1 entries"),
+        (
+            sw.Ablate([1.0] * 16, hook="blocks.0.attn.hook_z", when=sw.Near([1.0] * 15)),
+            ValueError,
+            "'blocks.1.hook_resid_post' has 15 entries, but the activations there have 16",
+        ),
+        (sw.Add(5, 1e39, unit="raw"), ValueError, "pushes farther than numbers go; use a smaller"),
+        (sw.Add(5, 1.0, when=sw.Fires(32)), IndexError, "no feature 32: its 32 features are"),
         (sw.Add([1.0] * 16, 1.0, unit="raw", hook="nope"), ValueError, "no hook point 'nope'"),
         (
             sw.Add([1.0] * 16, 1.0, unit="norm", hook="blocks.0.hook_resid_post"),
@@ -620,6 +630,8 @@ def test_edits_that_contradict_each_other_are_refused(model, sae):
     change(model, sae, sw.Set(5, 1.0), sw.Ablate(5, on=False))
     spans = [sw.Set(5, 1.0, where=sw.Span(0, 3)), sw.Set(5, 2.0, where=sw.Span(3))]
     change(model, sae, *spans)
+    turns = [sw.Set(5, 1.0, where=sw.Span(1, step=4)), sw.Set(5, 2.0, where=sw.Span(2, step=6))]
+    change(model, sae, *turns)
     waits = [sw.Set(5, 1.0, when=sw.Fires(7)), sw.Set(5, 2.0, when=~sw.Fires(7))]
     change(model, sae, *waits)
 
@@ -633,6 +645,8 @@ def test_edits_that_contradict_each_other_are_refused(model, sae):
         [sw.Floor(5, 3.0), sw.Ceiling(5, 1.0)],
         [sw.Floor(5, 3.0), sw.Ceiling(5, 1.0, unit="norm")],  # 4.5 and 3 in its own units
         [sw.Set(5, 1.0, where=sw.Span(0, 4)), sw.Set(5, 2.0, where=sw.Span(3))],
+        [sw.Set(5, 1.0, where=sw.Span(1, step=4)), sw.Set(5, 2.0, where=sw.Span(3, step=6))],
+        [sw.Set(5, 1.0, where="last"), sw.Set(5, 2.0, where="generated")],
         [sw.Set(5, 1.0, when=sw.Fires(7)), sw.Set(5, 2.0, when=sw.Fires(8))],
     ],
 )
@@ -645,5 +659,10 @@ def test_what_cannot_be_obeyed_together_is_refused(model, sae, edits):
 
 def test_vectors_of_two_lengths_at_one_hook_are_refused(model, sae):
     edits = [sw.Ablate([1.0] * 16), sw.Ablate([1.0] * 8)]
-    with pytest.raises(ValueError, match="vectors of 8 and 16 entries"):
+    with pytest.raises(ValueError, match="has 8 entries, but the activations there have 16"):
         compile_arms(model, sae, [sw.Arm("arm", tuple(edits))])
+    inside = [replace(edit, hook="blocks.1.mlp.hook_post") for edit in edits]
+    with pytest.raises(ValueError, match=r"'blocks\.1\.mlp\.hook_post' have vectors of 8"):
+        compile_arms(model, sae, [sw.Arm("arm", tuple(inside))])
+    with pytest.raises(ValueError, match="has 16 entries, but the activations there have 64"):
+        change(model, sae, inside[0])

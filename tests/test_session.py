@@ -16,7 +16,7 @@ from sae_widgets.features import capture
 from sae_widgets.model import activations
 from sae_widgets.session import SAMPLE
 from sae_widgets.steering.presets import Presets
-from sae_widgets.tokens import encode
+from sae_widgets.tokens import encode, encode_chat
 from sae_widgets.widgets import Cancelled
 from sae_widgets.wire import told_strip
 
@@ -276,6 +276,26 @@ def test_several_arms_are_generated_beside_the_base(session):
     assert [arm.name for arm in session.generate(TEXT, max_new_tokens=1).arms] == ["base"]
 
 
+def test_a_chat_is_continued_and_its_marks_are_never_edited():
+    session = sw.Session(tiny.gpt2(tiny.chatting()), tiny.make_sae(), sample=None)
+    said = {"role": "user", "content": "the sea"}
+    push = sw.Add(5, 4.0, unit="raw")
+    run = session.generate([said], [push], max_new_tokens=5)
+    ids = encode_chat(session.model.tokenizer, [said], limit=99).ids
+    assert list(run.ids) == ids
+    assert [bool(moved) for moved in run.moved[1][: len(ids)]] == [
+        token not in (0, 280, 281) for token in ids
+    ]
+    assert run.prompt == "user\nthe sea\nassistant\n"
+    assert session.features([said]).special.tolist() == [token in (0, 280, 281) for token in ids]
+    # A conversation that was had, of which the answer counts as generated.
+    late = [sw.Add(5, 4.0, unit="raw", where="generated")]
+    had = [said, {"role": "assistant", "content": "a ship"}]
+    kl = session.effects(had, late, prompt=[said]).kl
+    assert (kl[: len(ids)] == 0).all()
+    assert (kl[len(ids) :] > 0).all()
+
+
 def test_arms_are_compared_with_their_controls_and_end_where_asked(session):
     found = session.generate(
         TEXT,
@@ -300,6 +320,7 @@ def test_a_run_is_proved_measured_and_swept_with_the_session_s_saes(session, tmp
     assert session.side_effects(TEXT, reader="signed").feature.tolist() == [21]
     assert session.side_effects(TEXT, [sw.Add(3, 2.0, sae="lower")]).sae == "signed"
     assert session.output_scores([5, 9]).shape == (2,)
+    assert session.input_scores([5, 9, 3], [TEXT, SAMPLE[:20]]).shape == (3,)
     assert session.export(tmp_path / "edits.py").read_text().count("Add(5, 1.0, sae='signed')") == 1
 
 

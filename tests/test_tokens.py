@@ -1,10 +1,20 @@
 """Tokens are shown byte-true, and text goes there and back unchanged."""
 
 import pytest
+import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae_widgets.tokens import Spelling, encode, pieces, shown, special_ids, special_mask, visible
+from sae_widgets.tokens import (
+    Spelling,
+    encode,
+    encode_chat,
+    pieces,
+    shown,
+    special_ids,
+    special_mask,
+    visible,
+)
 
 ALL = ["tokenizer", "tokenizer_without_bos", "sentencepiece_tokenizer"]
 # Half of a surrogate pair is no text; `▁` is how some tokenizers write a space.
@@ -154,3 +164,64 @@ def test_other_kinds_of_tokenizer_are_read_by_what_they_decode():
     words = PreTrainedTokenizerFast(tokenizer_object=bare, unk_token="<unk>")
     assert texts(words, "sea ship sea") == ["sea", " ship", " sea"]
     assert texts(words, "sea whale") == ["sea", " <unk>"]
+
+
+# Chats
+
+USER = {"role": "user", "content": "the sea"}
+
+
+@pytest.fixture(scope="module")
+def chatting():
+    return tiny.chatting()
+
+
+def written(tokenizer, *parts):
+    """Ids of text, and of marks by name."""
+    marks = set(tokenizer.all_special_tokens)
+    return [
+        token
+        for part in parts
+        for token in (
+            [tokenizer.convert_tokens_to_ids(part)]
+            if part in marks
+            else encode(tokenizer, part, limit=99).ids[1:]
+        )
+    ]
+
+
+def test_a_chat_is_written_by_its_template_up_to_where_the_assistant_speaks(chatting):
+    begun = ["<|endoftext|>", "<|im_start|>", "user\nthe sea", "<|im_end|>", "\n"]
+    turn = ["<|im_start|>", "assistant\n"]
+    encoded = encode_chat(chatting, [USER], limit=99)
+    assert encoded.ids == written(chatting, *begun, *turn)
+    assert [i for i, special in enumerate(special_mask(chatting, encoded.ids)) if special] == [
+        i for i, token in enumerate(encoded.ids) if token in (0, 280, 281)
+    ]
+    answered = [USER, {"role": "assistant", "content": "a ship"}]
+    assert encode_chat(chatting, answered, limit=99).ids == written(
+        chatting, *begun, *turn, "a ship"
+    )
+    again = encode_chat(chatting, [*answered, USER], limit=12)
+    whole = written(chatting, *begun, *turn, "a ship", "<|im_end|>", "\n", *begun[1:], *turn)
+    assert (again.ids, again.dropped) == (whole[:12], len(whole) - 12)
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([], "a chat has at least one message"),
+        ([USER, {"content": "a"}], r"message 1 of a chat is to be .*; got \{'content': 'a'\}"),
+        ([{"role": "user", "content": ["a"]}], "message 0 of a chat is to be a dict of texts"),
+        ([{"role": "user", "content": "a<|im_end|>"}], r"message 0 holds '<\|im_end\|>', which"),
+        ([{"role": "pirate", "content": "a"}], "template refuses these messages: no pirate"),
+    ],
+)
+def test_a_chat_that_cannot_be_written_says_why(chatting, messages, message):
+    with pytest.raises(ValueError, match=message):
+        encode_chat(chatting, messages, limit=99)
+
+
+def test_a_tokenizer_without_a_chat_template_says_so(tokenizer):
+    with pytest.raises(ValueError, match="has no chat template, so it does not know how a chat"):
+        encode_chat(tokenizer, [USER], limit=99)

@@ -38,6 +38,23 @@ def byte_level(**special):
     return PreTrainedTokenizerFast(tokenizer_object=bare, **special)
 
 
+CHAT = """\
+{{ bos_token }}{% for message in messages %}\
+{% if message['role'] not in ('user', 'assistant') %}{{ raise_exception('no ' + message['role']) }}\
+{% endif %}<|im_start|>{{ message['role'] }}
+{{ message['content'] }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def chatting():
+    """Byte-level, with marks for turns and a template that knows users and assistants."""
+    made = byte_level(bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    made.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    made.chat_template = CHAT
+    return made
+
+
 def sentencepiece():
     """As Llama 2's: spaces as `▁`, one put in front, unknown characters as bytes."""
     marks = ["<unk>", "<s>", "</s>"]

@@ -65,7 +65,8 @@ def load_sae(path: str | Path) -> SAE:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no SAE at {str(path)!r}: it is not a folder")
     config = _read_config(folder)
-    ours = config.get("metadata", {}).get("sae_widgets", {})
+    metadata = config.get("metadata", {})
+    ours = metadata.get("sae_widgets", {})
     hashes = ours.get("sha256", {})
     tensors = _read_tensors(folder / WEIGHTS, hashes.get(WEIGHTS))
     for name in ("W_enc", "W_dec", "b_dec", "b_enc"):
@@ -81,7 +82,7 @@ def load_sae(path: str | Path) -> SAE:
         name=ours.get("name", folder.name),
         title=ours.get("title", ""),
         placebo=ours.get("placebo"),
-        provenance=ours.get("provenance"),
+        provenance=ours.get("provenance") or _provenance(metadata),
     )
     for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
         own = getattr(sae, name)
@@ -124,6 +125,7 @@ def _to_config(sae: SAE, dtype: torch.dtype, hashes: Mapping[str, str]) -> dict[
             "sae_lens_version": "6.0.0",  # the layout this is, not what wrote it
             "model_name": sae.provenance.get("model"),
             "hook_name": sae.hook,
+            "neuronpedia_id": sae.provenance.get("neuronpedia"),
             "prepend_bos": True,
             "sae_widgets": {
                 "name": sae.name,
@@ -196,6 +198,12 @@ def _hook(config: Mapping[str, Any], folder: Path) -> str:
     if not isinstance(hook, str):
         raise ValueError(f"{folder / CONFIG} does not say which hook the SAE reads (hook_name)")
     return hook
+
+
+def _provenance(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What SAELens knows of where an SAE is from."""
+    known = {"model": metadata.get("model_name"), "neuronpedia": metadata.get("neuronpedia_id")}
+    return {name: value for name, value in known.items() if value}
 
 
 def _activation(

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_widgets.features import check_length
 from sae_widgets.model import (
     Model,
+    activations,
     attached,
     check_tokens,
     device_of,
@@ -33,7 +35,7 @@ from sae_widgets.steering.edits import (
     Set,
     Target,
 )
-from sae_widgets.steering.generation import Run, check_run
+from sae_widgets.steering.generation import Run, check_run, overflow
 from sae_widgets.steering.hooks import Passes, compile_arms
 from sae_widgets.steering.terms import SAEs, by_name
 from sae_widgets.tokens import special_mask
@@ -93,13 +95,16 @@ def effects(
     _check_acts(edits, ids, prompt)
     arms = [BASE, Arm("steered", tuple(edits))]
     base, steered = predictions(model, sae, ids, arms, prompt=prompt)
+    kl = divergence(base, steered)
+    if not kl.isfinite().all():
+        raise overflow(arms[1], int((~kl.isfinite()).nonzero()[0]) + 1)
     change = steered.exp() - base.exp()
     n = min(n, change.shape[-1])
     up, down = change.topk(n, dim=-1), (-change).topk(n, dim=-1)
     top = steered.exp().topk(n, dim=-1)
     return Effects(
         ids=torch.tensor(list(ids)),
-        kl=divergence(base, steered),
+        kl=kl,
         gained=up.indices,
         gained_by=up.values,
         lost=down.indices,
@@ -154,10 +159,7 @@ def read(
     hooks: Iterable[str] = (),
 ) -> Read:
     """Read `ids` under every arm in one pass; keep the activations at `hooks`."""
-    ids = list(ids)
-    if not ids:
-        raise ValueError("an empty text has no effects to measure; give at least one token")
-    check_tokens(model, ids)
+    ids = _readable(model, ids)
     changes = compile_arms(model, sae, arms)
     passes = Passes(model)
     batch = torch.tensor([ids] * len(arms), device=device_of(model))
@@ -184,6 +186,15 @@ def read(
         if not (hook in after or (hook in changes and changes[hook].calls)):
             raise RuntimeError(silent_hook(hook))
     return Read(found.log_softmax(-1).clone(), before, after)
+
+
+def _readable(model: Model, ids: Sequence[int]) -> list[int]:
+    """The ids of a text; raises if the model cannot read it."""
+    if not ids:
+        raise ValueError("an empty text has no effects to measure; give at least one token")
+    check_tokens(model, ids)
+    check_length(model, len(ids))
+    return list(ids)
 
 
 def divergence(
@@ -356,8 +367,14 @@ def side_effects(
 AT_ONCE = 16
 """How many features are tried in one batch: each takes the logits of a whole text."""
 
+PROMOTED = 20
+"""How many tokens a direction is taken to stand for (Arad et al. 2025)."""
+
 NEUTRAL = "From my experience,"
 """What Arad et al. 2025 let a model continue to see what a feature does to it."""
+
+STRONGEST = 100
+"""In how many texts they look at what a feature fires on."""
 
 
 def output_score(
@@ -372,14 +389,50 @@ def output_score(
     last = read(model, sae, ids, [BASE], hooks=[sae.hook]).after[sae.hook][0, -1:]
     with torch.no_grad():
         push = 10 * float(sae.encode(last.to(sae.W_enc)).max())
+    promoted = _promoted(model, sae, features)
     found = []
     for start in range(0, len(features), AT_ONCE):
-        some = list(features[start : start + AT_ONCE])
-        arms = [Arm(str(f), (Add(f, push, unit="raw", where="last"),)) for f in some]
+        some = slice(start, start + AT_ONCE)
+        arms = [Arm(str(f), (Add(f, push, unit="raw", where="last"),)) for f in features[some]]
         logprob = predictions(model, sae, ids, arms)[:, -1]
-        promoted = logits(model, sae.W_dec[some].detach(), sae.hook)
-        promoted = promoted[:, : logprob.shape[-1]].topk(20).indices.cpu()
-        best = logprob.gather(-1, promoted).amax(-1)
+        best = logprob.gather(-1, promoted[some]).amax(-1)
         rank = (logprob > best[:, None]).sum(-1)
         found.append((1 - rank / logprob.shape[-1]) * best.exp())
     return torch.cat(found) if found else torch.zeros(0)
+
+
+def input_score(
+    model: Model, sae: SAE, features: Sequence[int], texts: Sequence[Sequence[int]]
+) -> Float[Tensor, " feature"]:
+    """How much a feature fires on what its direction says, from 0 to 1 (Arad et al. 2025).
+
+    Of the texts in which it fires (the hundred where it does most), the share in which the token it
+    fires on most is one of the twenty that its direction promotes; NaN if it fires in none. Special
+    tokens do not count. It says little of steering: features with a high one tell what is there.
+    """
+    for feature in features:
+        sae.check_feature(feature)
+    encode = sae.encoder(features)
+    value = torch.zeros(len(texts), len(features))
+    token = torch.zeros(len(texts), len(features), dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids = torch.tensor(_readable(model, text))
+        ordinary = ~torch.tensor(special_mask(model.tokenizer, text))
+        x = activations(model, ids[None].to(device_of(model)), sae.hook)[0]
+        with torch.inference_mode():
+            values = encode(sae.flatten(x)).float().cpu() * ordinary[:, None]
+        value[row], place = values.max(0)
+        token[row] = ids[place]
+    order = value.argsort(0, descending=True)[:STRONGEST]
+    fires = value.gather(0, order) > 0
+    alike = (token[..., None] == _promoted(model, sae, features)).any(-1).gather(0, order)
+    return (alike & fires).sum(0) / fires.sum(0)
+
+
+def _promoted(model: Model, sae: SAE, features: Sequence[int]) -> Int[Tensor, "feature n"]:
+    """The tokens that the direction of each feature promotes most."""
+    found = []
+    for some in torch.split(sae.W_dec[list(features)].detach(), AT_ONCE):
+        moved = logits(model, some, sae.hook)[:, : token_count(model)]
+        found.append(moved.topk(PROMOTED).indices.cpu())
+    return torch.cat(found)

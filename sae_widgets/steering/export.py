@@ -1,4 +1,4 @@
-"""Edits for other programs: a llama.cpp control vector, an lm-evaluation-harness file, plain code.
+"""Edits for other programs: llama.cpp, lm-evaluation-harness, steering-vectors, and plain code.
 
 What these can do is less than an edit can: they add a vector to every token, special ones too.
 An edit that says more than that is refused rather than exported as something else.
@@ -50,10 +50,7 @@ def vectors(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> dict[str, Floa
 def layer_vectors(
     edits: Sequence[AnyEdit], saes: Mapping[str, SAE]
 ) -> dict[int, Float[Tensor, " d"]]:
-    """What `edits` add to the output of each block, by the block's number from 0.
-
-    SteeringVector(layer_vectors(…), "decoder_block") of the library steering-vectors does the same.
-    """
+    """What `edits` add to the output of each block, by the block's number from 0."""
     found: dict[int, Tensor] = {}
     for hook, vector in vectors(edits, saes).items():
         place = re.fullmatch(r"blocks\.(\d+)\.hook_resid_(pre|post)", hook)
@@ -71,6 +68,9 @@ def export(path: str | Path, model: Model, sae: SAEs, edits: Sequence[AnyEdit]) 
     """Write `edits` for another program, which the name's ending says.
 
     .gguf  a control vector for llama.cpp, as repeng writes it (needs the package gguf)
+    .steering_vectors.pt  for the library of that name, which wants an older transformers than
+           sae_widgets and so an environment of its own:
+           SteeringVector(**torch.load("sea.steering_vectors.pt")).apply(model)
     .pt    a `steer_path` for lm-evaluation-harness's model `steered`
     .py    code that makes the edits, in sae_widgets
 
@@ -79,14 +79,16 @@ def export(path: str | Path, model: Model, sae: SAEs, edits: Sequence[AnyEdit]) 
     path = Path(path)
     kinds: dict[str, Callable[[Path, Model, Mapping[str, SAE], Sequence[AnyEdit]], None]] = {
         ".gguf": _gguf,
+        ".steering_vectors.pt": _steering_vectors,
         ".pt": _lm_eval,
         ".py": _code,
     }
-    if path.suffix not in kinds:
+    write = next((write for end, write in kinds.items() if path.name.endswith(end)), None)
+    if write is None:
         raise ValueError(f"the name ends in one of {', '.join(kinds)}; got {path.name!r}")
     part = path.with_name(f".{path.name}.part")
     try:
-        kinds[path.suffix](part, model, by_name(sae), edits)
+        write(part, model, by_name(sae), edits)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -115,6 +117,17 @@ def _gguf(path: Path, model: Model, saes: Mapping[str, SAE], edits: Sequence[Any
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _steering_vectors(
+    path: Path,
+    model: Model,  # noqa: ARG001
+    saes: Mapping[str, SAE],
+    edits: Sequence[AnyEdit],
+) -> None:
+    """The arguments of a `SteeringVector`."""
+    found = {"layer_activations": layer_vectors(edits, saes), "layer_type": "decoder_block"}
+    torch.save(found, path)
 
 
 def _lm_eval(path: Path, model: Model, saes: Mapping[str, SAE], edits: Sequence[AnyEdit]) -> None:

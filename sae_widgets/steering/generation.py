@@ -33,7 +33,7 @@ from sae_widgets.model import (
 from sae_widgets.sae import SAE
 from sae_widgets.steering.arms import Arm
 from sae_widgets.steering.conditions import Condition
-from sae_widgets.steering.edits import Span, edit_from_json
+from sae_widgets.steering.edits import AnyEdit, Span, edit_from_json
 from sae_widgets.steering.hooks import Passes, compile_arms
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.schedules import Values
@@ -236,11 +236,10 @@ def generate(
             chosen, found = choose(logits)
             new = chosen[:, None]
             row_tokens, row_logprob = chosen.tolist(), found.tolist()
-            if any(map(math.isnan, row_logprob)):
-                raise FloatingPointError(
-                    "the model's output is not a number: an edit drove the activations beyond "
-                    "what it can compute with; use a smaller strength"
-                )
+            lost = {row for row, nats in enumerate(row_logprob) if math.isnan(nats)}
+            lost = lost.union(*(change.overflowed for change in changes.values())) & open_rows
+            if lost:
+                raise overflow(arms[min(lost)], len(ids) + step)
             told: list[int | None] = [None] * len(arms)
             for row in sorted(open_rows):
                 told[row] = row_tokens[row]
@@ -315,21 +314,6 @@ def _check(
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ValueError(f"a temperature is 0 (greedy) or more, and finite; got {temperature}")
     check_tokens(model, ids)
-    for edit in (edit for arm in arms for edit in arm.edits):
-        if isinstance(edit.schedule, Values) and len(edit.schedule.values) > (
-            most := len(ids) + max_new_tokens
-        ):
-            raise ValueError(
-                f"{edit!r} has values for {len(edit.schedule.values)} tokens, but the run has at "
-                f"most {most}: {len(ids)} of prompt and {max_new_tokens} to write"
-            )
-        if isinstance(edit.where, Span) and edit.where.start >= (
-            read := len(ids) + max_new_tokens - 1
-        ):
-            raise ValueError(
-                f"{edit!r} begins at token {edit.where.start}, but the run reads only {read}: "
-                f"{len(ids)} of prompt and {max_new_tokens - 1} of what it writes"
-            )
     limit = context_length(model)
     if len(ids) >= limit:
         raise ValueError(
@@ -337,6 +321,44 @@ def _check(
             f"there is no room to write; {limit - 1} tokens of prompt fit, {len(ids) - limit + 1} "
             "too many were given"
         )
+    new = min(max_new_tokens, limit - len(ids))
+    for edit in (edit for arm in arms for edit in arm.edits if edit.on):
+        _check_place(edit, len(ids), new)
+
+
+def _check_place(edit: AnyEdit, prompt: int, new: int) -> None:
+    """Raise if an edit is about tokens that a run of `prompt` and `new` tokens never comes to."""
+    if isinstance(edit.where, Span) and edit.where.start >= (read := prompt + new - 1):
+        raise ValueError(
+            f"{edit!r} begins at token {edit.where.start}, but the run reads only {read}: "
+            f"{prompt} of prompt and {new - 1} of what it writes"
+        )
+    if not isinstance(edit.schedule, Values):
+        return
+    painted, most = len(edit.schedule.values), prompt + new
+    if isinstance(edit.where, Span):
+        most = min(most, edit.where.stop or most) - edit.where.start
+    elif edit.where != "all":
+        most = {"prompt": prompt, "generated": new, "last": new + 1}[edit.where]
+    if painted > most:
+        raise ValueError(
+            f"{edit!r} has values for {painted} tokens, but comes to at most {most}: the run has "
+            f"{prompt} of prompt and {new} to write"
+        )
+
+
+def overflow(arm: Arm, position: int) -> FloatingPointError:
+    """What to raise where there are no numbers to go on with: for the token at `position`."""
+    cause = "the model's own output is no number there"
+    if any(edit.on for edit in arm.edits):
+        cause = (
+            "its edits drive the activations beyond what the model can compute with; use a smaller "
+            "strength"
+        )
+    return FloatingPointError(
+        f"arm {arm.name!r} has no next token at position {position} of the text, counted from 0: "
+        f"{cause}"
+    )
 
 
 def check_run(model: Model, sae: SAEs, run: Run) -> None:
@@ -351,7 +373,7 @@ def check_run(model: Model, sae: SAEs, run: Run) -> None:
             )
 
 
-def _check_until(until: Condition | None) -> None:
+def _check_until(until: Any) -> None:
     if until is not None and not isinstance(until, Condition):
         raise TypeError(f"until is a condition, such as Fires(7); got {until!r}")
     if until is not None and any(sense.over == "prompt" for sense in until.senses()):

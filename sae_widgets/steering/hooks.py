@@ -7,6 +7,7 @@ activation and summed.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,7 +30,7 @@ from sae_widgets.steering.arms import Arm
 from sae_widgets.steering.conditions import Condition, Sense
 from sae_widgets.steering.edits import AnyEdit, Span, Where
 from sae_widgets.steering.schedules import Schedule
-from sae_widgets.steering.terms import SAEs, Term, by_name, sensor, terms
+from sae_widgets.steering.terms import SAEs, Sensor, Term, by_name, sensor, terms
 from sae_widgets.tokens import special_ids
 
 
@@ -66,20 +67,22 @@ def compile_arms(
     saes = by_name(sae)
     changes: dict[str, Change] = {}
 
-    def change(hook: str) -> Change:
+    def change(hook: str, width: int) -> Change:
         check_hook(model, hook)
-        return changes.setdefault(hook, Change(len(arms)))
+        if RESIDUAL.fullmatch(hook) and width != model.cfg.d_model:
+            raise ValueError(_misfit(hook, width, model.cfg.d_model))
+        return changes.setdefault(hook, Change(hook, len(arms)))
 
     def feel(condition: Condition | None) -> None:
         for sense in () if condition is None else condition.senses():
-            hook, read = sensor(sense, saes)
-            change(hook).sense(sense, read)
+            found = sensor(sense, saes)
+            change(found.hook, found.width).sense(sense, found)
 
     with torch.no_grad():
         feel(until)
         for row, arm in enumerate(arms):
             for term in terms(arm, saes):
-                change(term.hook).add(row, term)
+                change(term.hook, term.width).add(row, term)
                 feel(term.when)
         for each in changes.values():
             for row, arm in enumerate(arms):
@@ -87,6 +90,17 @@ def compile_arms(
                     each.restore_norm(row)
             each.settle(device_of(model))
     return changes
+
+
+RESIDUAL = re.compile(r"hook_embed|blocks\.\d+\.hook_(resid_(pre|mid|post)|attn_out|mlp_out)")
+"""Hook points of which it is known without a pass that their activations have `d_model` entries."""
+
+
+def _misfit(hook: str, width: int, found: int) -> str:
+    return (
+        f"an edit or a condition at {hook!r} has {width} entries, but the activations there have "
+        f"{found}; it belongs to another model or hook"
+    )
 
 
 # What the running pass reads
@@ -239,13 +253,14 @@ class Change:
     calls: how often the hook ran. `moved` tells how far it moved activations.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, hook: str, rows: int) -> None:
         self.calls = 0
+        self._hook = hook
         self._rows = rows
         self._terms: list[tuple[int, Term]] = []
         self._width = 0
         self._parts: dict[tuple[Where, Schedule | None, Condition | None], list[Part]] = {}
-        self._senses: dict[Sense, Callable[[Tensor], Tensor]] = {}
+        self._senses: dict[Sense, Sensor] = {}
         self._restore = torch.zeros(rows, 1, 1, dtype=torch.bool)
         self._moved: list[Tensor] = []
 
@@ -254,19 +269,29 @@ class Change:
         """‖change‖ / ‖activation‖ at every token that was read, since it is measured."""
         return torch.cat(self._moved, dim=1).cpu() if self._moved else torch.zeros(self._rows, 0)
 
+    @property
+    def overflowed(self) -> set[int]:
+        """The arms whose activations the newest measured pass moved beyond all numbers."""
+        finite = self._moved[-1].isfinite()
+        return set() if finite.all() else set((~finite).any(1).nonzero()[:, 0].tolist())
+
     def add(self, row: int, term: Term) -> None:
         """Let arm `row` do `term` as well."""
-        if self._width and term.width != self._width:
-            raise ValueError(
-                f"edits at {term.hook!r} have vectors of {term.width} and {self._width} entries; "
-                "all must have the length of the activations there"
-            )
-        self._width = term.width
+        self._check_width(term.width)
         self._terms.append((row, term))
 
-    def sense(self, sense: Sense, read: Callable[[Tensor], Tensor]) -> None:
-        """Find out here where a condition holds; `read` gives what is to be above its bound."""
-        self._senses[sense] = read
+    def sense(self, sense: Sense, found: Sensor) -> None:
+        """Find out here where a condition holds, as `found` reads it."""
+        self._check_width(found.width)
+        self._senses[sense] = found
+
+    def _check_width(self, width: int) -> None:
+        if self._width and width != self._width:
+            raise ValueError(
+                f"edits and conditions at {self._hook!r} have vectors of {width} and "
+                f"{self._width} entries; all must have the length of the activations there"
+            )
+        self._width = width
 
     def restore_norm(self, row: int) -> None:
         """Give what arm `row` has changed the length that it had."""
@@ -296,13 +321,10 @@ class Change:
         def change(activation: Tensor) -> Tensor | None:
             self.calls += 1
             x = activation.flatten(2)  # the heads of hook_z side by side
-            for sense, read in self._senses.items():
-                passes.sense(sense, read(x.float()) > sense.above)
             if self._width and x.shape[-1] != self._width:
-                raise ValueError(
-                    f"an edit's direction has {self._width} entries, but the activations at its "
-                    f"hook have {x.shape[-1]}; it belongs to another model or hook"
-                )
+                raise ValueError(_misfit(self._hook, self._width, x.shape[-1]))
+            for sense, found in self._senses.items():
+                passes.sense(sense, found.read(x.float()) > sense.above)
             delta = self._delta(x.float(), passes)
             if measure:
                 self._measure(x, delta, passes)

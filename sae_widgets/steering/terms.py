@@ -85,6 +85,8 @@ def _term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
         sae = _sae_of(edit, saes)
         sae.check_feature(edit.feature)
         hook, act = sae.hook, _feature_act(edit, sae, edit.feature)
+    if not act.direction.isfinite().all():
+        raise ValueError(f"{edit!r} pushes farther than numbers go; use a smaller strength")
     return Term(hook, edit.where, edit.schedule, edit.when, act)
 
 
@@ -151,17 +153,30 @@ def gauge(edit: AnyEdit, saes: Mapping[str, SAE]) -> Gauge:
     return Gauge(sae.hook, lambda x: encode(x.to(sae.W_enc))[..., 0].float(), peak or None)
 
 
-def sensor(sense: Sense, saes: Mapping[str, SAE]) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """The hook point at which a condition is read, and how."""
+@dataclass(frozen=True)
+class Sensor:
+    """How to read, off the activations of `width` entries at a hook point, what a condition asks.
+
+    `read` gives what is to be above the condition's bound.
+    """
+
+    hook: str
+    width: int
+    read: Callable[[Tensor], Tensor]
+
+
+def sensor(sense: Sense, saes: Mapping[str, SAE]) -> Sensor:
+    """Where and how a condition is read."""
     if isinstance(sense, Fires):
         sae = _sae_named(sense.sae, saes, sense)
         sae.check_feature(sense.feature)
         encode = sae.encoder([sense.feature])
-        return sae.hook, lambda x: encode(x)[..., 0]
+        return Sensor(sae.hook, sae.d_model, lambda x: encode(x)[..., 0])
     assert isinstance(sense, Near)
     if sense.hook is None and not saes:
         raise ValueError(f"{sense!r} does not say where to look; pass hook=, or an SAE")
-    return sense.hook or next(iter(saes.values())).hook, sense.cosine
+    hook = sense.hook or next(iter(saes.values())).hook
+    return Sensor(hook, len(sense.vector), sense.cosine)
 
 
 def _feature_act(edit: AnyEdit, sae: SAE, feature: int) -> Act:
@@ -326,7 +341,8 @@ def _apart(one: AnyEdit, two: AnyEdit) -> bool:
         return True
     if isinstance(one.where, Span) and isinstance(two.where, Span):
         first, second = sorted((one.where, two.where), key=lambda span: span.start)
-        return first.stop is not None and first.stop <= second.start
+        over = first.stop is not None and first.stop <= second.start
+        return over or (second.start - first.start) % math.gcd(first.step, second.step) != 0
     return False
 
 

@@ -1,7 +1,8 @@
 """What edits and arms cost; prints JSON.
 
-`python tests/benchmarks/steering.py [FOLDER ...]` measures, on the demo's model, on a random one of
-GPT-2 small's size, and on Hugging Face models in folders, ratios of medians taken in turn:
+`python tests/benchmarks/steering.py [FOLDER ...]` measures, on the demo's model, on random ones (of
+GPT-2 small's size, and a Llama of 8 layers), and on Hugging Face models in folders, ratios of
+medians taken in turn:
 
 edited      a run under five edits, to the same run without any (budget 1.05)
 pair        base and steered together, to Hugging Face's own `generate` of one text (budget 1.3)
@@ -23,7 +24,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import sae_widgets as sw
 from sae_widgets.demo.load import load_demo
@@ -41,17 +43,35 @@ class Enough(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", help="folders of Hugging Face models")
-    demo = load_demo()
-    models = {"demo": demo.model, "random, GPT-2 small's size": small(demo.model.tokenizer)}
-    models |= {folder: sw.load_model(folder) for folder in parser.parse_args().folders}
-    found = {name: ratios(model) for name, model in models.items()}
+    folders = parser.parse_args().folders
+    demo = load_demo().model
+    found = {"demo": ratios(demo)}
+    for name, make in RANDOM.items():  # one after another: they need not all be in memory at once
+        found[name] = ratios(sw.load_model(make(), demo.tokenizer))
+    found |= {folder: ratios(sw.load_model(folder)) for folder in folders}
     print(json.dumps({"threads": torch.get_num_threads(), "new tokens": NEW, **found}, indent=1))
 
 
-def small(tokenizer: Any) -> Any:
+def small() -> nn.Module:
     """Twelve layers of 768, as GPT-2 small; what it says does not matter here."""
     torch.manual_seed(0)
-    return sw.load_model(GPT2LMHeadModel(GPT2Config()).eval(), tokenizer)
+    return GPT2LMHeadModel(GPT2Config()).eval()
+
+
+def llama() -> nn.Module:
+    """Eight layers of 512, of Llama's kind: rotary positions, grouped heads, a gated MLP."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=512,
+        intermediate_size=1376,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+RANDOM = {"random, GPT-2 small's size": small, "random, Llama-shaped": llama}
 
 
 def ratios(model: Any) -> dict[str, float]:
