@@ -213,10 +213,9 @@ def test_the_input_score_is_the_share_of_texts_whose_strongest_token_is_promoted
 
 def test_only_the_hundred_texts_where_a_feature_fires_most_count_in_its_input_score(model, sae):
     sae.b_enc[5] = 50.0  # it fires everywhere
-    texts = [[0, token] for token in range(20, 150)]
-    token = torch.tensor([text[1] for text in texts])
-    x = torch.stack([activations(model, torch.tensor([t]), sae.hook)[0, 1] for t in texts])
-    strongest = token[sae.encode(x)[:, 5].argsort(descending=True)[:100]].tolist()
+    texts = [[0, token] for token in range(20, 127)]
+    x = activations(model, torch.tensor(texts), sae.hook)[:, 1]
+    strongest = [20 + int(i) for i in sae.encode(x)[:, 5].argsort(descending=True)[:100]]
     lens = {token for token, _ in logit_lens(model, sae, [5], n=20)[0].likely}
     hits = [token in lens for token in strongest]
     assert 0 < sum(hits)
