@@ -67,8 +67,10 @@ def compile_arms(
     changes: dict[str, Change] = {}
 
     def change(hook: str) -> Change:
-        check_hook(model, hook)
-        return changes.setdefault(hook, Change(len(arms)))
+        if hook not in changes:
+            check_hook(model, hook)
+            changes[hook] = Change(len(arms))
+        return changes[hook]
 
     def feel(condition: Condition | None) -> None:
         for sense in () if condition is None else condition.senses():
