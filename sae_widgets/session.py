@@ -544,7 +544,8 @@ class Session(traitlets.HasTraits):
             # When the texts are written, this has mostly been measured while they were.
             key, strip = (run.model["weights"], run.ids, run.tokens[0], edits), self._strip
             if strip is None or strip[0] != key:
-                strip = self._strip = key, told_strip(self.model, self.saes, run, edits)
+                told = told_strip(self.model, self.saes, run, edits, self._prompts)
+                strip = self._strip = key, told
             found |= strip[1]
         check()
         if written and run.tokens[1] and run.arms[1].edits == edits:
