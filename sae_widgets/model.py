@@ -446,21 +446,23 @@ def state(model: Model) -> Hashable:
     network = _network(model)
     if network.training or any(point.fwd_hooks for point in model.hook_dict.values()):
         return None
-    modules = _modules(network, cast(nn.Module, model))
+    modules = _modules(model)
     parameters = [p for module in modules for p in module._parameters.values() if p is not None]
     # torch counts changes in place, but not those through `.data`: most of these change a sample.
     counted = tuple((p.data_ptr(), None if p.is_inference() else p._version) for p in parameters)
     sampled = torch.cat([_sample(p.detach()).float().cpu() for p in parameters])
-    hooks = frozenset(
-        handle for m in modules for handle in (*m._forward_pre_hooks, *m._forward_hooks)
-    )
-    return sampled.numpy().tobytes(), counted, hooks
+    return sampled.numpy().tobytes(), counted, _hooks(modules)
 
 
-def _modules(*roots: nn.Module) -> list[nn.Module]:
-    """These and all modules in them, in a third of the time that `.modules()` takes."""
+def _hooks(modules: Iterable[nn.Module]) -> frozenset[int]:
+    """What is hooked into modules: each hook has a number of its own."""
+    return frozenset(hook for m in modules for hook in (*m._forward_pre_hooks, *m._forward_hooks))
+
+
+def _modules(model: Model) -> list[nn.Module]:
+    """All modules of the model and its network, in a third of the time of `.modules()`."""
     found: dict[int, nn.Module] = {}
-    left = list(roots)
+    left = [_network(model), cast(nn.Module, model)]
     while left:
         module = left.pop()
         if id(module) not in found:
@@ -510,12 +512,14 @@ def read_below(model: Model, ids: Int[Tensor, "1 position"], layer: int) -> Belo
     whose blocks share more than the residual stream, and where others have hooked into a block that
     would not run.
     """
-    if Reading(model).rereads or any(map(_is_hooked, list(model.blocks)[:layer])):
+    if Reading(model).rereads or _hooks(list(model.blocks)[:layer]):
         return None
-    goes_on = _goes_on.setdefault(_network(model), {})
-    if layer not in goes_on:
-        goes_on[layer] = _can_go_on(model, ids[:, :TRIED], layer)
-    return _read_below(model, ids, layer) if goes_on[layer] else None
+    tried = _tried.setdefault(_network(model), {})
+    goes_on = tried.get((layer, _hooks(_modules(model))))
+    if goes_on is None:
+        goes_on = _can_go_on(model, ids[:, :TRIED], layer)
+        tried[layer, _hooks(_modules(model))] = goes_on  # a bridge adds hooks in its first pass
+    return _read_below(model, ids, layer) if goes_on else None
 
 
 @contextmanager
@@ -555,7 +559,9 @@ def resting(model: Model, below: Below | None, rows: int) -> Iterator[None]:
 TRIED = 8
 """With how many tokens it is tried whether a model can go on from a block in its middle."""
 
-_goes_on: weakref.WeakKeyDictionary[nn.Module, dict[int, bool]] = weakref.WeakKeyDictionary()
+_tried: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, frozenset[int]], bool]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def _can_go_on(model: Model, ids: Int[Tensor, "1 position"], layer: int) -> bool:
@@ -606,10 +612,6 @@ def _read_below(model: Model, ids: Int[Tensor, "1 position"], layer: int) -> Bel
 def _end(block: int) -> str:
     """The hook point at the end of a block."""
     return f"blocks.{block}.hook_resid_post"
-
-
-def _is_hooked(block: nn.Module) -> bool:
-    return bool(block._forward_hooks or block._forward_pre_hooks)
 
 
 # Directions

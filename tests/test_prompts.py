@@ -333,11 +333,13 @@ def blocks_that_share(model):
 )
 def test_a_model_that_cannot_go_on_from_its_middle_reads_the_whole_prompt(tokenizer, circumstance):
     model, prompts = tiny.gpt2(tokenizer, layers=5), Prompts()
+    assert write(model, push(), prompts=prompts).read_from == 3
     with circumstance(model):
         for strength in (4.0, -3.0):
             run = write(model, BASE, push(strength), prompts=prompts)
             assert run.read_from == 0
             assert_same(run, write(model, BASE, push(strength), cache=False))
+    assert write(model, push(), prompts=prompts).read_from == 3
 
 
 HYBRIDS = {

@@ -180,10 +180,10 @@ def generate(
     the model reads it, before anything is edited there. `check` is called before every step: `Stop`
     from it ends the run, any other exception passes through. `on_step` is told each arm's new
     token, None for one that has ended. The model is locked for one forward pass at a time and left
-    without hooks between them. The prompt is read by the blocks below the lowest edit
-    (by all, if nothing is edited in it) once for all arms, and not at all if it is among `prompts`.
-    The whole model reads it for every arm without a `cache`, and where it cannot be gone on from
-    (see `sae_widgets.model.read_below`): `Run.read_from` says so.
+    without hooks between them. The blocks below the lowest edit (all, if nothing in the prompt is
+    edited) read the prompt once for all arms, and not at all if it is among `prompts`. Where a
+    model does not allow that (see `sae_widgets.model.read_below`), and without a `cache`, all
+    blocks read it for every arm: `Run.read_from` tells.
     """
     started = time.perf_counter()
     ids = list(ids)
