@@ -10,6 +10,7 @@ from sae_widgets.model import Model
 from sae_widgets.sae import SAE
 from sae_widgets.steering.edits import AnyEdit, edit_from_json
 from sae_widgets.steering.generation import Run
+from sae_widgets.steering.prompts import Prompts
 from sae_widgets.wire import About, told_overlaps, told_proof, told_strip, told_suggestion, unscaled
 
 T = TypeVar("T")
@@ -25,10 +26,13 @@ class Measurements:
     remembered.
     """
 
-    def __init__(self, model: Model, saes: Mapping[str, SAE], about: About) -> None:
+    def __init__(
+        self, model: Model, saes: Mapping[str, SAE], about: About, prompts: Prompts
+    ) -> None:
         self._model = model
         self._saes = saes
         self._about = about
+        self._prompts = prompts
         self._runs: dict[tuple[Any, ...], Run] = {}
         self._strip: _Last[dict[str, Any]] = _Last()
         self._suggestion: _Last[list[Any]] = _Last()
@@ -61,7 +65,7 @@ class Measurements:
         text = (run.model["weights"], run.ids, run.tokens[0])
 
         def strip() -> dict[str, Any]:
-            return told_strip(self._model, self._saes, run, edits)
+            return told_strip(self._model, self._saes, run, edits, self._prompts)
 
         # A push is suggested between two strengths whatever strength it has now.
         direction = unscaled(edits)

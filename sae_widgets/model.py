@@ -11,11 +11,13 @@ import difflib
 import hashlib
 import inspect
 import os
+import re
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -207,8 +209,7 @@ def _sample(tensor: Tensor) -> Tensor:
     step = max(1, tensor.numel() // 64)
     if tensor.is_contiguous():
         return tensor.view(-1)[::step]
-    places = torch.arange(0, tensor.numel(), step, device=tensor.device)
-    return tensor[torch.unravel_index(places, tensor.shape)]
+    return tensor.take(torch.arange(0, tensor.numel(), step, device=tensor.device))
 
 
 # The lock
@@ -338,9 +339,20 @@ class Reading:
         """Each pass goes over the whole text again."""
         return self._step == self._whole
 
-    def advance(self, ids: Int[Tensor, "row new"]) -> Float[Tensor, "row d_vocab"]:
-        """Read `ids`; return the logits for the token after them."""
-        return self._step(ids.to(device_of(self._model)))
+    def advance(
+        self, ids: Int[Tensor, "row new"], *, below: Below | None = None
+    ) -> Float[Tensor, "row d_vocab"]:
+        """Read `ids`; return the logits for the token after them.
+
+        below: what the lower blocks made of `ids`, which are the beginning and alike in every row;
+        these blocks do not run again.
+        """
+        with resting(self._model, below, len(ids)):
+            logits = self._step(ids.to(device_of(self._model)))
+        if below is not None:
+            lower = _layers(_repeated(below.cache, len(ids)))
+            _layers(self._cache)[: below.layer] = lower[: below.layer]
+        return logits
 
     def fork(self, rows: int) -> Reading | None:
         """Of the one text read so far, `rows` that go on each in its own way.
@@ -395,19 +407,34 @@ class Reading:
 
 def _repeated(cache: Any, rows: int) -> Any:
     """A copy of a key-value cache of one text that holds it `rows` times; None: cannot be done."""
-    if hasattr(cache, "batch_repeat_interleave"):  # Hugging Face
-        copied = copy.deepcopy(cache)
-        copied.batch_repeat_interleave(rows)
+    copied = copy.copy(cache)  # not a deep one: passes put new keys and values beside the old
+    if hasattr(cache, "layers"):  # Hugging Face
+        if not all(map(_is_keys_and_values, cache.layers)):
+            return None
+        copied.layers = [copy.copy(layer) for layer in cache.layers]
+        for layer in copied.layers:
+            layer.batch_repeat_interleave(rows)
         return copied
     if hasattr(cache, "entries"):  # HookedTransformer
-        copied = copy.deepcopy(cache)
+        copied.entries = [copy.copy(entry) for entry in cache.entries]
         for entry in copied.entries:
             entry.past_keys = entry.past_keys.repeat_interleave(rows, 0)
             entry.past_values = entry.past_values.repeat_interleave(rows, 0)
-        mask = copied.previous_attention_mask
+        mask = cache.previous_attention_mask
         copied.previous_attention_mask = mask.repeat_interleave(rows, 0)
         return copied
     return None
+
+
+def _is_keys_and_values(layer: Any) -> bool:
+    """Whether a block keeps nothing else, such as the state of a recurrent layer."""
+    return hasattr(layer, "batch_repeat_interleave") and not hasattr(layer, "recurrent_states")
+
+
+def _layers(cache: Any) -> list[Any]:
+    """The parts of a key-value cache, one a block; what is put in their place is used."""
+    layers: list[Any] = cache.layers if hasattr(cache, "layers") else cache.entries
+    return layers
 
 
 def state(model: Model) -> Hashable:
@@ -419,17 +446,172 @@ def state(model: Model) -> Hashable:
     network = _network(model)
     if network.training or any(point.fwd_hooks for point in model.hook_dict.values()):
         return None
-    parameters = dict(network.named_parameters())
+    modules = _modules(model)
+    parameters = [p for module in modules for p in module._parameters.values() if p is not None]
     # torch counts changes in place, but not those through `.data`: most of these change a sample.
-    counted = tuple(
-        (p.data_ptr(), None if p.is_inference() else p._version) for p in parameters.values()
-    )
-    hooks = frozenset(
-        handle
-        for module in {*network.modules(), *cast(nn.Module, model).modules()}
-        for handle in (*module._forward_pre_hooks, *module._forward_hooks)
-    )
-    return fingerprint(parameters), counted, hooks
+    counted = tuple((p.data_ptr(), None if p.is_inference() else p._version) for p in parameters)
+    sampled = torch.cat([_sample(p.detach()).float().cpu() for p in parameters])
+    return sampled.numpy().tobytes(), counted, _hooks(modules)
+
+
+def _hooks(modules: Iterable[nn.Module]) -> frozenset[int]:
+    """What is hooked into modules: each hook has a number of its own."""
+    return frozenset(hook for m in modules for hook in (*m._forward_pre_hooks, *m._forward_hooks))
+
+
+def _modules(model: Model) -> list[nn.Module]:
+    """All modules of the model and its network, in a third of the time of `.modules()`."""
+    found: dict[int, nn.Module] = {}
+    left = [_network(model), cast(nn.Module, model)]
+    while left:
+        module = left.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            left += [child for child in module._modules.values() if child is not None]
+    return list(found.values())
+
+
+# What lies below an edit
+
+
+@dataclass(frozen=True)
+class Below:
+    """What the blocks below block `layer` made of a text. No edit above them changes it."""
+
+    layer: int
+    entering: Float[Tensor, "1 position d_model"]
+    """What the last of them handed on."""
+    others: int | None
+    """How many other things it handed on in a tuple (they are not kept); None: there was none."""
+    cache: Any
+    """The keys and values of these blocks."""
+
+
+def lowest_block(model: Model, hooks: Iterable[str]) -> int:
+    """The first block that must run for what is done at `hooks` if those below it ran before.
+
+    0, so that all must, where that is not known: at the embeddings, say, or without hooks.
+    """
+    points = model.hook_dict
+
+    def first(hook: str) -> int:
+        place = re.match(r"blocks\.(\d+)\.", hook)
+        if place is None:
+            return 0
+        block = int(place[1])
+        # The end of a block is where the next one begins.
+        return block + (points.get(hook) is points.get(_end(block)))
+
+    return min(map(first, hooks), default=0)
+
+
+def read_below(model: Model, ids: Int[Tensor, "1 position"], layer: int) -> Below | None:
+    """Read a text with the blocks below block `layer` alone.
+
+    None where those above cannot go on from there: in a model without a key-value cache, in one
+    whose blocks share more than the residual stream, and where others have hooked into a block that
+    would not run.
+    """
+    if Reading(model).rereads or _hooks(list(model.blocks)[:layer]):
+        return None
+    tried = _tried.setdefault(_network(model), {})
+    goes_on = tried.get((layer, _hooks(_modules(model))))
+    if goes_on is None:
+        goes_on = _can_go_on(model, ids[:, :TRIED], layer)
+        tried[layer, _hooks(_modules(model))] = goes_on  # a bridge adds hooks in its first pass
+    return _read_below(model, ids, layer) if goes_on else None
+
+
+@contextmanager
+def resting(model: Model, below: Below | None, rows: int) -> Iterator[None]:
+    """Let the lower blocks rest in passes over the text that they have read, in `rows` rows.
+
+    They hand on what they made of it, and do not run. What is attached to the end of the last of
+    them still acts. None: no block rests.
+    """
+    if below is None:
+        yield
+        return
+    entering = below.entering.repeat(rows, 1, 1)  # a copy: others may write into it
+    others = None if below.others is None else (None,) * below.others
+
+    def handing_on(end: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+        def forward(*_: Any, **__: Any) -> Any:
+            activation = end(entering)
+            return activation if others is None else (activation, *others)
+
+        return forward
+
+    blocks = [vars(block) for block in list(model.blocks)[: below.layer]]
+    before = [block.get("forward") for block in blocks]
+    try:
+        for block in blocks:
+            block["forward"] = handing_on(lambda x: x)
+        blocks[-1]["forward"] = handing_on(_hook_point(model, _end(below.layer - 1)))
+        yield
+    finally:
+        for block, forward in zip(blocks, before, strict=True):
+            del block["forward"]
+            if forward is not None:
+                block["forward"] = forward
+
+
+TRIED = 8
+"""With how many tokens it is tried whether a model can go on from a block in its middle."""
+
+_tried: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, frozenset[int]], bool]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _can_go_on(model: Model, ids: Int[Tensor, "1 position"], layer: int) -> bool:
+    """Whether block `layer` goes on from what those below made of `ids` as it does after them.
+
+    No list of architectures says so: it is tried. With an edit where the lower blocks end, the
+    logits after `ids` and after one token more are to be those of a whole pass.
+    """
+    more = ids[:, -1:]
+
+    def logits(below: Below | None) -> Tensor:
+        reading = Reading(model)
+        return torch.stack([reading.advance(ids, below=below), reading.advance(more)])
+
+    try:
+        below = _read_below(model, ids, layer)
+        with attached(model, {_end(layer - 1): lambda x: x + x.roll(1, dims=-1)}):
+            whole = logits(None)
+            upper = logits(below)
+    except Exception:  # whatever a layout that is not known here leads to
+        return False
+    return bool((whole - upper).abs().max() <= 1e-3 * whole.abs().max())
+
+
+def _read_below(model: Model, ids: Int[Tensor, "1 position"], layer: int) -> Below:
+    reading = Reading(model)
+    found: list[Below] = []
+
+    def stop(_block: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        cache = reading._cache
+        if cache is None:  # one that the model has made
+            cache = next(x for x in (*args, *kwargs.values()) if hasattr(x, "get_seq_length"))
+        entering, *others = output if isinstance(output, tuple) else (output,)
+        in_tuple = len(others) if isinstance(output, tuple) else None
+        found.append(Below(layer, entering, in_tuple, cache))
+        raise StopForward
+
+    handle = model.blocks[layer - 1].register_forward_hook(stop, with_kwargs=True)
+    try:
+        reading.advance(ids)
+    except StopForward:
+        return found[0]
+    finally:
+        handle.remove()
+    raise RuntimeError(f"block {layer - 1} did not run in this forward pass")
+
+
+def _end(block: int) -> str:
+    """The hook point at the end of a block."""
+    return f"blocks.{block}.hook_resid_post"
 
 
 # Directions

@@ -135,7 +135,7 @@ class Session(traitlets.HasTraits):
         self.chosen = sae.name
         self._labels = _labels(labels or {}, self.saes)
         self.presets = Presets(changed=self._show_presets)
-        self._measurements = Measurements(model, self.saes, self._about)
+        self._measurements = Measurements(model, self.saes, self._about, self._prompts)
         self._all_choices: dict[str, list[dict[str, Any]]] = {}
         for each in self.saes.values():
             check_hook(model, each.hook)

@@ -24,6 +24,7 @@ from sae_widgets.steering.effects import (
 )
 from sae_widgets.steering.generation import Run
 from sae_widgets.steering.painting import painted
+from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import receipt
 from sae_widgets.steering.sweep import Sweep
 from sae_widgets.steering.terms import SAEs, overlaps
@@ -77,14 +78,17 @@ def told_run(model: Model, run: Run) -> dict[str, Any]:
     }
 
 
-def told_strip(model: Model, saes: SAEs, run: Run, edits: Sequence[AnyEdit]) -> dict[str, Any]:
+def told_strip(
+    model: Model, saes: SAEs, run: Run, edits: Sequence[AnyEdit], prompts: Prompts
+) -> dict[str, Any]:
     """Where in the unsteered text of `run` the edits would have had the model go on otherwise.
 
     Each token stands with the KL (nats) of what was predicted in its place, and the tokens that
-    became more and less probable there.
+    became more and less probable there. `prompts`: where the text, the same while a slider moves,
+    is looked up.
     """
     ids = [*run.ids, *run.tokens[0]]
-    found = effects(model, saes, ids, edits, prompt=len(run.ids), n=SHIFTS)
+    found = effects(model, saes, ids, edits, prompt=len(run.ids), n=SHIFTS, prompts=prompts)
     kl = [0.0, *found.kl.tolist()[:-1]]  # the first token was not predicted
 
     def shifts(tokens: torch.Tensor, by: torch.Tensor) -> list[list[list[Any]]]:

@@ -38,14 +38,22 @@ def model(tokenizer):
     return tiny.gpt2(tokenizer)
 
 
-@pytest.fixture(
-    scope="session",
-    params=[tiny.gpt2, tiny.llama, tiny.native, tiny.hooked],
-    ids=lambda make: make.__name__,
-)
+KINDS = {
+    "params": [tiny.gpt2, tiny.llama, tiny.native, tiny.hooked],
+    "ids": lambda make: make.__name__,
+}
+
+
+@pytest.fixture(scope="session", **KINDS)
 def any_model(request, tokenizer):
     """Every kind of model that the package works with."""
     return request.param(tokenizer)
+
+
+@pytest.fixture(scope="session", **KINDS)
+def deep_model(request, tokenizer):
+    """The same with five blocks."""
+    return request.param(tokenizer, layers=5)
 
 
 @pytest.fixture
@@ -56,8 +64,9 @@ def sae():
 @pytest.fixture(autouse=True)
 def no_hook_is_left_behind(request):
     yield
-    for name in {"model", "any_model"} & set(request.fixturenames):
+    for name in {"model", "any_model", "deep_model"} & set(request.fixturenames):
         model = request.getfixturevalue(name)
         assert not [name for name, point in model.hook_dict.items() if point.fwd_hooks]
         for module in (model.embed, model.blocks[0]):
             assert not module._forward_pre_hooks
+        assert not [block for block in model.blocks if "forward" in vars(block)]

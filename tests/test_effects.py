@@ -6,7 +6,7 @@ import torch
 
 import sae_widgets as sw
 from sae_widgets.explain import logit_lens
-from sae_widgets.model import activations
+from sae_widgets.model import Reading, activations
 from sae_widgets.steering.effects import (
     BASE,
     divergence,
@@ -19,6 +19,7 @@ from sae_widgets.steering.effects import (
     side_effects,
     within_budget,
 )
+from sae_widgets.steering.prompts import Prompts
 
 IDS = [0, 30, 41, 52, 33]
 
@@ -38,6 +39,24 @@ def test_the_kl_is_torch_s_own_of_the_two_distributions(any_model, sae):
     assert found.kl[0] == 0  # a special token is not edited, and nothing stands before it
     assert found.kl[1:].min() > 0
     assert found.mean == pytest.approx(float(expected.mean()), abs=1e-5)
+
+
+def test_a_text_that_is_measured_again_is_read_from_the_first_block_that_an_edit_reaches(
+    deep_model,
+):
+    sae, prompts, ran = tiny.make_sae("blocks.2.hook_resid_post"), Prompts(), []
+    handle = deep_model.blocks[1].attn.register_forward_pre_hook(
+        lambda *_: ran.append(1), with_kwargs=True
+    )
+    for strength in (2.0, -1.5, 0.5):
+        ran.clear()
+        edits = [sw.Add(5, strength), sw.Set(7, 1.0, unit="raw", where="generated")]
+        again = effects(deep_model, sae, IDS, edits, prompt=3, prompts=prompts)
+        assert bool(ran) == (strength == 2.0 or Reading(deep_model).rereads)
+        found = effects(deep_model, sae, IDS, edits, prompt=3)
+        torch.testing.assert_close(again.kl, found.kl, atol=1e-4, rtol=1e-3)
+        assert found.kl[1:].min() > 0
+    handle.remove()
 
 
 def test_tokens_gained_and_lost_are_those_whose_probability_changes_most(model, sae):

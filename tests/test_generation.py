@@ -259,7 +259,7 @@ def test_an_error_in_the_model_passes_through_and_leaves_no_hooks(model, sae):
     assert not model.hook_dict[tiny.HOOK].fwd_hooks
 
 
-@pytest.mark.parametrize("failing", [1, 3])
+@pytest.mark.parametrize("failing", [1, 3, 5])
 def test_an_error_of_some_pass_leaves_the_model_as_it_was(any_model, sae, failing):
     """In the prompt or later; where the prompt is read for all arms at once, or for each."""
     late = Arm("late", (sw.Add(5, 4.0, unit="raw", where="generated"),))
@@ -268,7 +268,8 @@ def test_an_error_of_some_pass_leaves_the_model_as_it_was(any_model, sae, failin
 
     def fail(*_):
         passes.append(1)
-        if len(passes) == failing:
+        # From then on: the first passes try whether the model can go on from its middle.
+        if len(passes) >= failing:
             raise RuntimeError("out of memory")
 
     for arm in (PUSH, late):

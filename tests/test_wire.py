@@ -9,6 +9,7 @@ import torch
 import sae_widgets as sw
 from sae_widgets.steering import Arm, generate
 from sae_widgets.steering.effects import effects, predictions, side_effects
+from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.sweep import sweep
 from sae_widgets.tokens import shown
 from sae_widgets.wire import (
@@ -35,7 +36,7 @@ def about(sae, feature):
 
 
 def test_in_the_strip_each_token_stands_with_the_kl_of_what_was_predicted_there(model, sae, run):
-    strip = told_strip(model, {"signed": sae}, run, EDITS)
+    strip = told_strip(model, {"signed": sae}, run, EDITS, Prompts())
     ids = [*run.ids, *run.tokens[0]]
     found = effects(model, sae, ids, EDITS, prompt=4, n=3)
     assert strip["kl"][0] == 0  # nothing predicts the first token
@@ -122,7 +123,7 @@ def test_nothing_is_suggested_where_no_strength_costs_too_much(model, sae, run):
 
 def test_the_strip_is_of_the_text_without_edits_whatever_the_run_was_steered_with(model, sae, run):
     other = [sw.Add(9, 3.0, unit="raw")]
-    strip = told_strip(model, {"signed": sae}, run, other)
+    strip = told_strip(model, {"signed": sae}, run, other, Prompts())
     kl = effects(model, sae, [*run.ids, *run.tokens[0]], other).kl
     assert strip["kl"][1:] == pytest.approx(kl[:-1].tolist(), abs=1e-4)
     assert torch.tensor(strip["kl"]).max() > 0

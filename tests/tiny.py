@@ -81,16 +81,16 @@ def sentencepiece():
     )
 
 
-# Models: two layers, random
+# Models: two layers or as many as asked for, random
 
 
-def gpt2(tokenizer, context=CONTEXT):
+def gpt2(tokenizer, context=CONTEXT, layers=2):
     torch.manual_seed(1)
     config = GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=context,
         n_embd=16,
-        n_layer=2,
+        n_layer=layers,
         n_head=2,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -99,14 +99,14 @@ def gpt2(tokenizer, context=CONTEXT):
     return load_model(GPT2LMHeadModel(config), tokenizer)
 
 
-def llama(tokenizer):
+def llama(tokenizer, layers=2):
     torch.manual_seed(2)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         max_position_embeddings=CONTEXT,
         hidden_size=16,
         intermediate_size=24,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         bos_token_id=0,
@@ -117,7 +117,7 @@ def llama(tokenizer):
     return load_model(LlamaForCausalLM(config), tokenizer)
 
 
-def native(tokenizer):
+def native(tokenizer, layers=2):
     """TransformerLens's own small model, which has no key-value cache."""
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge import TransformerBridge
@@ -126,7 +126,7 @@ def native(tokenizer):
         d_model=16,
         d_head=8,
         n_heads=2,
-        n_layers=2,
+        n_layers=layers,
         n_ctx=CONTEXT,
         d_vocab=len(tokenizer),
         d_mlp=24,
@@ -137,7 +137,7 @@ def native(tokenizer):
     return TransformerBridge.boot_native(config, tokenizer=tokenizer).eval()
 
 
-def hooked(tokenizer):
+def hooked(tokenizer, layers=2):
     """The HookedTransformer of TransformerLens 3."""
     try:
         from transformer_lens import HookedTransformer, HookedTransformerConfig
@@ -147,7 +147,7 @@ def hooked(tokenizer):
         d_model=16,
         d_head=8,
         n_heads=2,
-        n_layers=2,
+        n_layers=layers,
         n_ctx=CONTEXT,
         d_vocab=len(tokenizer),
         d_mlp=24,

@@ -19,6 +19,8 @@ from sae_widgets.model import (
     device_of,
     lock,
     logits,
+    lowest_block,
+    resting,
     silent_hook,
     token_count,
 )
@@ -37,6 +39,7 @@ from sae_widgets.steering.edits import (
 )
 from sae_widgets.steering.generation import Run, check_run, overflow
 from sae_widgets.steering.hooks import Passes, compile_arms
+from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.terms import SAEs, by_name
 from sae_widgets.tokens import special_mask
 
@@ -87,14 +90,16 @@ def effects(
     *,
     prompt: int | None = None,
     n: int = 5,
+    prompts: Prompts | None = None,
 ) -> Effects:
     """Read `ids` once with and once without `edits` (rows of one batch) and compare.
 
     The first `prompt` of `ids` (None: all) are the prompt, what follows counts as generated.
+    prompts: see `read`.
     """
     _check_acts(edits, ids, prompt)
     arms = [BASE, Arm("steered", tuple(edits))]
-    base, steered = predictions(model, sae, ids, arms, prompt=prompt)
+    base, steered = predictions(model, sae, ids, arms, prompt=prompt, prompts=prompts)
     kl = divergence(base, steered)
     if not kl.isfinite().all():
         raise overflow(arms[1], int((~kl.isfinite()).nonzero()[0]) + 1)
@@ -128,13 +133,20 @@ def _check_acts(edits: Sequence[AnyEdit], ids: Sequence[int], prompt: int | None
 
 
 def predictions(
-    model: Model, sae: SAEs, ids: Sequence[int], arms: Sequence[Arm], *, prompt: int | None = None
+    model: Model,
+    sae: SAEs,
+    ids: Sequence[int],
+    arms: Sequence[Arm],
+    *,
+    prompt: int | None = None,
+    prompts: Prompts | None = None,
 ) -> Float[Tensor, "arm position d_vocab"]:
     """Log-probabilities of the next token after each of `ids`, under each arm.
 
     The first `prompt` of `ids` (None: all) are the prompt, what follows counts as generated.
+    prompts: see `read`.
     """
-    return read(model, sae, ids, arms, prompt=prompt).logprob
+    return read(model, sae, ids, arms, prompt=prompt, prompts=prompts).logprob
 
 
 @dataclass(frozen=True)
@@ -157,8 +169,13 @@ def read(
     *,
     prompt: int | None = None,
     hooks: Iterable[str] = (),
+    prompts: Prompts | None = None,
 ) -> Read:
-    """Read `ids` under every arm in one pass; keep the activations at `hooks`."""
+    """Read `ids` under every arm in one pass; keep the activations at `hooks`.
+
+    prompts: where to look up what the blocks below all edits and `hooks` make of `ids`, or to keep
+    it for the next time; None: they run for every arm.
+    """
     ids = _readable(model, ids)
     changes = compile_arms(model, sae, arms)
     passes = Passes(model)
@@ -180,8 +197,12 @@ def read(
         return keep
 
     watching = {**functions, **{hook: kept(hook) for hook in hooks}}
-    with torch.inference_mode(), lock(model), attached(model, watching):
-        found: Tensor = model(batch)[..., : token_count(model)].float().cpu()
+    with torch.inference_mode(), lock(model):
+        below = None
+        if prompts is not None:
+            below = prompts.below(model, ids, lowest_block(model, watching))
+        with attached(model, watching), resting(model, below, len(arms)):
+            found: Tensor = model(batch)[..., : token_count(model)].float().cpu()
     for hook in watching:
         if not (hook in after or (hook in changes and changes[hook].calls)):
             raise RuntimeError(silent_hook(hook))
@@ -259,11 +280,12 @@ def within_budget(
     compared between features, layers and operators (Paulo et al. 2024, on interventions).
     """
     check_budget(kl, most)
+    prompts = Prompts()
 
     def fits(factor: float) -> bool:
         check()
-        arm = Arm("scaled", together(edits, factor))
-        base, steered = predictions(model, sae, ids, [BASE, arm], prompt=prompt)
+        both = [BASE, Arm("scaled", together(edits, factor))]
+        base, steered = predictions(model, sae, ids, both, prompt=prompt, prompts=prompts)
         return float(divergence(base, steered).mean()) <= kl
 
     if fits(most):

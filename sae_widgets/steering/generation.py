@@ -27,6 +27,7 @@ from sae_widgets.model import (
     fingerprint,
     identity,
     lock,
+    lowest_block,
     silent_hook,
     token_count,
 )
@@ -63,6 +64,9 @@ class Run:
     prefill: int
     """Times each hook ran on the prompt: 1, or 0 where no edit acts there and the arms share what
     the model made of it."""
+    read_from: int
+    """The first block that ran on the prompt for every arm; those below it read it once for all,
+    in this run or before. 0: all of them ran for every arm; as many as there are: none did."""
     steps: int
     """Times each hook ran on generated tokens, one token at a time."""
     moved: tuple[tuple[float, ...], ...]
@@ -176,8 +180,10 @@ def generate(
     the model reads it, before anything is edited there. `check` is called before every step: `Stop`
     from it ends the run, any other exception passes through. `on_step` is told each arm's new
     token, None for one that has ended. The model is locked for one forward pass at a time and left
-    without hooks between them. If nothing is edited in the prompt, it is read once for all arms,
-    and not at all if it is among `prompts`.
+    without hooks between them. The blocks below the lowest edit (all, if nothing in the prompt is
+    edited) read the prompt once for all arms, and not at all if it is among `prompts`. Where a
+    model does not allow that (see `sae_widgets.model.read_below`), and without a `cache`, all
+    blocks read it for every arm: `Run.read_from` tells.
     """
     started = time.perf_counter()
     ids = list(ids)
@@ -197,7 +203,10 @@ def generate(
     known = token_count(model)
     functions = {hook: change.during(passes, measure=True) for hook, change in changes.items()}
     untouched = cache and all(change.spares(len(ids)) for change in changes.values())
-    prefill = 0
+    # Below the first block that some arm edits or senses, all arms are alike.
+    lowest = lowest_block(model, changes) if cache else 0
+    prompts = prompts or Prompts()
+    prefill = read_from = 0
     with torch.inference_mode():
         reading = Reading(model, cache=cache)
         text = new = torch.tensor([ids] * len(arms), device=device_of(model))
@@ -207,11 +216,10 @@ def generate(
             except Stop:
                 stopped = "stopped"
                 break
-            begun = None
-            if untouched and step == 0:
-                begun = (prompts or Prompts()).begin(model, ids, len(arms))
+            begun = prompts.begin(model, ids, len(arms)) if untouched and step == 0 else None
             if begun is not None:
                 logits, reading = begun
+                read_from = model.cfg.n_layers
                 for change in changes.values():
                     change.skip(len(ids))
             else:
@@ -219,8 +227,10 @@ def generate(
                 text = new if step == 0 or not reading.rereads else torch.cat([text, new], dim=1)
                 past = len(ids) + step - text.shape[1] if step else 0
                 passes.begin(text, past=past, prompt=len(ids), fresh=new.shape[1])
+                below = prompts.below(model, ids, lowest) if step == 0 else None
+                read_from = read_from if below is None else below.layer
                 with lock(model), attached(model, functions):
-                    logits = reading.advance(new).float()
+                    logits = reading.advance(new, below=below).float()
                 for hook, change in changes.items():
                     if change.calls != passes.count:
                         raise RuntimeError(silent_hook(hook))
@@ -262,6 +272,7 @@ def generate(
         max_new_tokens=max_new_tokens,
         stopped=stopped,
         prefill=prefill,
+        read_from=read_from,
         steps=passes.count - prefill,
         moved=_moved([change.moved for change in changes.values()], len(ids), tokens),
         met=tuple(row in met for row in range(len(arms))),

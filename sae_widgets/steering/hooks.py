@@ -68,10 +68,12 @@ def compile_arms(
     changes: dict[str, Change] = {}
 
     def change(hook: str, width: int) -> Change:
-        check_hook(model, hook)
+        if hook not in changes:
+            check_hook(model, hook)
+            changes[hook] = Change(hook, len(arms))
         if RESIDUAL.fullmatch(hook) and width != model.cfg.d_model:
             raise ValueError(_misfit(hook, width, model.cfg.d_model))
-        return changes.setdefault(hook, Change(hook, len(arms)))
+        return changes[hook]
 
     def feel(condition: Condition | None) -> None:
         for sense in () if condition is None else condition.senses():

@@ -38,10 +38,11 @@ class Receipt:
 
     def __repr__(self) -> str:
         run = self.run
+        calls = f"hooks ran {run.prefill} × on the prompt and {run.steps} × while writing"
         lines = [
             f"{run.model['name']} ({run.model['dtype']}, weights {run.model['weights']}), "
             f"seed {run.seed}, temperature {run.temperature:g}",
-            f"hooks ran {run.prefill} × on the prompt and {run.steps} × while writing",
+            f"{calls}; {_shared(run)}",
         ]
         for entry in self.entries:
             wanted = "" if entry.asked is None else f", {entry.asked:.3g} asked for"
@@ -86,3 +87,10 @@ def receipt(model: Model, sae: SAEs, run: Run) -> Receipt:
                 )
             )
     return Receipt(run, tuple(entries))
+
+
+def _shared(run: Run) -> str:
+    if not run.read_from:
+        return "every block read the prompt for every arm"
+    blocks = "block" if run.read_from == 1 else f"{run.read_from} blocks"
+    return f"the first {blocks} read the prompt once for all arms"

@@ -10,6 +10,8 @@ eight       eight arms in one batch, to one arm (budget 1.5)
 receipt     measuring a run once more, to the run
 move        from a moved slider to the first steered token, the prompt being remembered, the edits
             those of generated tokens: to one decode step (budget 1.3)
+prompt      the same with edits on the prompt, of 64 tokens: to the layers above the hook reading it
+            (budget 1.2)
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 import sae_widgets as sw
 from sae_widgets.demo.load import load_demo
+from sae_widgets.model import resting
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import receipt
 
@@ -111,6 +114,24 @@ def ratios(model: Any) -> dict[str, float]:
                 model, sae, ids, [base, late], max_new_tokens=3, prompts=prompts, on_step=tell
             )
 
+    long = ids * 8
+    below = prompts.below(model, long, layer + 1)
+    assert below is not None
+    both = torch.tensor([long] * 2)
+
+    def prompt() -> None:
+        def tell(_: list[int | None]) -> None:
+            raise Enough
+
+        with suppress(Enough):
+            sw.generate(
+                model, sae, long, [base, steered], max_new_tokens=1, prompts=prompts, on_step=tell
+            )
+
+    def above() -> None:
+        with torch.inference_mode(), resting(model, below, 2):
+            network(input_ids=both, use_cache=True, logits_to_keep=1)
+
     def step() -> None:
         with torch.inference_mode():
             begun[1].advance(torch.tensor([[5], [9]]))
@@ -129,6 +150,8 @@ def ratios(model: Any) -> dict[str, float]:
         receipt=lambda: receipt(model, sae, done),
         move=move,
         step=step,
+        prompt=prompt,
+        above=above,
     )
     return {
         "edited / unedited": times["edited"] / times["base"],
@@ -136,6 +159,7 @@ def ratios(model: Any) -> dict[str, float]:
         "eight arms / one": times["eight"] / times["edited"],
         "receipt / run": times["receipt"] / times["pair"],
         "first steered token after a move / decode step": times["move"] / times["step"],
+        "first token after a move on the prompt / layers above": times["prompt"] / times["above"],
         "one arm, tokens a second": NEW / times["base"],
     }
 
