@@ -370,7 +370,7 @@ def output_score(
         some = list(features[start : start + AT_ONCE])
         arms = [Arm(str(f), (Add(f, push, unit="raw", where="last"),)) for f in some]
         logprob = predictions(model, sae, ids, arms)[:, -1]
-        promoted = logits(model, sae.W_dec[some].detach(), sae.hook)
+        promoted = logits(model, sae.W_dec[some].detach(), sae.hook_out)
         promoted = promoted[:, : logprob.shape[-1]].topk(20).indices.cpu()
         best = logprob.gather(-1, promoted).amax(-1)
         rank = (logprob > best[:, None]).sum(-1)
