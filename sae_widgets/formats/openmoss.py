@@ -74,7 +74,7 @@ def _activated(files: Files, asked: Asked, found: Canonical, scale: float) -> Ca
     if kind == "topk":
         k = files.count("k", asked.k, config.get("top_k"), "how many features fire (top_k)")
         return replace(found.unit_rows() if by_length else found, activation=TopK(k))
-    if threshold is None and asked.threshold is None:
+    if threshold is None and asked.threshold is None and asked.k is None:
         raise ValueError(
             f"{files.described}: what an SAE with act_fn={kind!r} does to a single activation "
             "is not saved with it; pass threshold= or k= to load_sae"
