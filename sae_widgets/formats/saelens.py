@@ -204,7 +204,8 @@ def _finetuned(
     factor = tensors[names.pop()]
     if torch.equal(factor, torch.ones_like(factor)):  # some versions wrote these for all
         return found
-    if not said.get("finetuning_scaling_factor"):
+    # Version 2 has no word for it, and always uses them.
+    if not said.get("finetuning_scaling_factor", True):
         raise ValueError(
             f"{files.weights} has scaling factors, but {files.described} does not say that they "
             "are to be used (finetuning_scaling_factor): one of them is wrong"

@@ -161,7 +161,8 @@ def test_factors_of_finetuning_count_when_decoding_only(tmp_path):
     ones = W | {"scaling_factor": torch.ones(F)}
     check(load_sae(saved(tmp_path, v6(), ones)), values, values @ W["W_dec"] + W["b_dec"])
     with pytest.raises(ValueError, match=r"does not say that they are to be used"):
-        load_sae(saved(tmp_path, v6(), W | {"scaling_factor": factor}))
+        off = v6(finetuning_scaling_factor=False)
+        load_sae(saved(tmp_path, off, W | {"finetuning_scaling_factor": factor}))
 
 
 def transcoder(**others):
