@@ -4,10 +4,11 @@
 
 makes a virtual environment in FOLDER with those libraries (some gigabytes: they bring torch), has
 each write SAEs of every kind it knows, reads them with `load_sae`, and compares what both encode
-and decode. Then SAEs that we save are loaded by SAELens. SAELens's files of versions 2 to 5 are written
-by those versions, each put into a folder of its own. Prints JSON: for each case the largest
-differences, absolute, of values and of reconstructions of the size of the inputs (about 1 to 10);
-exits with 1 if one is above 1e-5 of the largest value there.
+and decode. Then SAEs that we save are loaded by SAELens. SAELens's files of versions 2 to 5 are
+written by those versions, each put into a folder of its own.
+
+Prints JSON: for each case the largest differences of values and of reconstructions, as shares of
+the largest of each; exits with 1 if one is above 1e-5.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main(folder: Path) -> int:
         done = subprocess.run([python, __file__, folder], env=environment, check=False)
         return done.returncode
     with tempfile.TemporaryDirectory() as scratch:
-        found = {name: differences for name, differences in cases(folder, Path(scratch))}
+        found = dict(cases(folder, Path(scratch)))
     print(json.dumps(found, indent=2))
     largest = max(max(each.values()) for each in found.values())
     print(json.dumps({"cases": len(found), "largest": largest}))
@@ -102,7 +103,7 @@ def inputs(shape: tuple[int, ...] = (64, D)) -> Any:
 
 def compared(name: str, sae: Any, values: Any, output: Any, x: Any) -> Case:
     """How far `sae` is from `values` and `output`, as a share of the largest of each."""
-    ours = sae.encode(x)
+    ours, values, output = sae.encode(x), values.detach(), output.detach()
     firing = float((values > 0).float().mean())
     assert 0.01 < firing < 0.99, f"{name}: {firing:.0%} fire, which compares nothing"
     return name, {
@@ -230,7 +231,8 @@ def write(kind, sae, seed):
         values = sae.encode(given)
         output = sae.decode(values).reshape(64, d)
     sae.save_model(f"{folder}/{kind}")
-    save_file({"values": values.contiguous(), "output": output.contiguous()}, f"{folder}/{kind}.sft")
+    made = {"values": values.contiguous(), "output": output.contiguous()}
+    save_file(made, f"{folder}/{kind}.sft")
 """
 
 WRITE_2 = (
@@ -239,7 +241,9 @@ WRITE_2 = (
 from sae_lens.training.config import LanguageModelSAERunnerConfig as Config
 from sae_lens.training.sparse_autoencoder import SparseAutoencoder
 config = object.__new__(Config)  # as it is made, it asks for a data set
-config.__dict__.update({each.name: each.default for each in Config.__dataclass_fields__.values()})
+for each in Config.__dataclass_fields__.values():
+    if not callable(each.default_factory):
+        setattr(config, each.name, each.default)
 config.__dict__.update(
     d_in=d, d_sae=f, hook_point="blocks.3.hook_resid_pre", hook_point_layer=3, dtype=torch.float32
 )
