@@ -7,7 +7,6 @@ where the file allows it, and read when they are asked for.
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,12 +134,12 @@ def finished(names: Sequence[str]) -> list[str]:
 
 
 def which(address: str, choices: Sequence[str], shown: int = 12) -> str:
-    """What to say when there are several SAEs."""
+    """What to say when there are several SAEs, or it is not said how far in the one is."""
+    held = "several SAEs" if len(choices) > 1 else "an SAE further in"
     more = f" and {len(choices) - shown} more" if len(choices) > shown else ""
     listed = ", ".join(map(repr, choices[:shown]))
     return (
-        f"{address} holds several SAEs: {listed}{more}. Say which: "
-        f"load_sae({address!r}, {choices[0]!r})"
+        f"{address} holds {held}: {listed}{more}. Say which: load_sae({address!r}, {choices[0]!r})"
     )
 
 
@@ -214,7 +213,7 @@ def _safetensors(path: Path) -> Tensors:
 
 def _npz(path: Path) -> Tensors:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(file[name]) for name in file.files}
     except Exception as error:
         # zipfile, zlib, numpy and torch each have their own ways to say no.
@@ -230,16 +229,15 @@ def _npz(path: Path) -> Tensors:
 def _torch(path: Path) -> Tensors:
     try:
         held = _load(path)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds Python objects beside its tensors, which could run code and are not "
-            "read. Where you trust it, load it with the library that wrote it, and save its "
-            f"state_dict() as safetensors. ({str(error).splitlines()[0]})"
-        ) from error
     except Exception as error:
         # What goes wrong in a broken pickle has every type.
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ValueError(
-            f"{path} is corrupt or truncated, or was not written by torch.save: {error}"
+            f"{path} is corrupt or truncated, or was not written by torch.save"
+            if found is None
+            else f"{path} holds a Python object beside its tensors ({found[1]}), which could run "
+            "code and is not read. Where you trust it, load it with the library that wrote it, and "
+            "save its state_dict() as safetensors"
         ) from error
     if not isinstance(held, dict) or not all(isinstance(name, str) for name in held):
         raise ValueError(
