@@ -57,14 +57,13 @@ def cached(tmp_path, monkeypatch):
     return repository(kept / "snapshots" / COMMIT)
 
 
-def test_offline_what_is_in_the_cache_is_read(cached):
+@pytest.mark.usefixtures("cached")
+def test_offline_what_is_in_the_cache_is_read():
     sae = load_sae(REPO, "layers.10")
     assert (sae.name, sae.hook) == ("layers.10", "blocks.10.hook_resid_post")
     assert torch.equal(sae.b_dec, plain()["b_dec"] + 10)
     assert sae.provenance["source"] == f"{REPO}/layers.10/sae.safetensors"
-    with pytest.raises(
-        ValueError, match=r"someone/some-saes holds several SAEs: 'L5R/checkpoints'"
-    ):
+    with pytest.raises(ValueError, match=r"some-saes holds several SAEs: 'L5R/checkpoints'"):
         load_sae(REPO)
 
 
@@ -176,6 +175,7 @@ def test_several_saes_are_listed_before_anything_is_downloaded(server):
     assert server.served == []
 
 
-def test_a_repository_that_is_not_there_says_so(server):
+@pytest.mark.usefixtures("server")
+def test_a_repository_that_is_not_there_says_so():
     with pytest.raises(FileNotFoundError, match=r"no repository 'someone/else' that you may read"):
         load_sae("someone/else")
