@@ -26,6 +26,9 @@ from sae_widgets.formats.canonical import Asked, Canonical
 from sae_widgets.formats.files import Files, find
 from sae_widgets.sae import SAE, JumpReLU, TopK
 
+AnySAE = SAE | saelens.TheirSAE
+"""An SAE of ours, or one of SAELens in memory."""
+
 
 class Format(Protocol):
     """One way in which SAEs are saved. A module of this package is one."""
@@ -87,7 +90,8 @@ def load_sae(
     """
     asked = Asked(hook, hook_out, k, threshold, scale)
     if not isinstance(source, str | Path):
-        found, address, called = _in_memory(source, asked), "the SAE", "sae"
+        found, address = _in_memory(source, asked), "the SAE"
+        called = found.hook
     else:
         files, called = _find(source, inside)
         address = str(files.weights)
@@ -151,7 +155,7 @@ def _read(files: Files, asked: Asked) -> Canonical:
 
 
 def _in_memory(sae: Any, asked: Asked) -> Canonical:
-    if not saelens.is_one(sae):
+    if not isinstance(sae, saelens.TheirSAE):
         raise TypeError(
             "an SAE is one of sae_widgets (load_sae, or sae_widgets.SAE) or of SAELens; got a "
             f"{type(sae).__name__}"

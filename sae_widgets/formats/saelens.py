@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,6 +28,18 @@ READ = (
     "standard, gated, jumprelu, topk, batchtopk, matryoshka_batchtopk, transcoder, "
     "skip_transcoder, jumprelu_transcoder and jumprelu_skip_transcoder"
 )
+
+
+@runtime_checkable
+class TheirSAE(Protocol):
+    """An SAE of SAELens in memory, as far as we need it: SAELens need not be installed."""
+
+    cfg: Any
+    W_dec: Any
+
+    def encode(self, x: Tensor) -> Tensor: ...
+
+    def state_dict(self) -> Any: ...
 
 
 def detects(files: Files) -> bool:
@@ -74,12 +86,7 @@ def canonical(
     return _activated(files, said, tensors, asked, found, scale or 1.0)
 
 
-def is_one(sae: Any) -> bool:
-    """Whether this is an SAE of SAELens in memory, which need not be installed to be told."""
-    return hasattr(sae, "state_dict") and hasattr(getattr(sae, "cfg", None), "to_dict")
-
-
-def from_memory(sae: Any, asked: Asked) -> Canonical:
+def from_memory(sae: TheirSAE, asked: Asked) -> Canonical:
     """An SAE of SAELens, doing what it does. Its weights are shared where none is folded in."""
     config = dict(sae.cfg.to_dict())
     metadata: Any = config.get("metadata")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sae_widgets.formats import AnySAE, as_sae
 from sae_widgets.sae import SAE, JumpReLU
 from sae_widgets.steering.acts import Act, Aim, Move, Push, Turn, diverted
 from sae_widgets.steering.arms import Arm
@@ -34,7 +35,7 @@ from sae_widgets.steering.edits import (
 )
 from sae_widgets.steering.schedules import Schedule
 
-SAEs = SAE | Mapping[str, SAE] | None
+SAEs = AnySAE | Mapping[str, AnySAE] | None
 """One SAE, or several by name (an edit that names none means the first), or none for vectors."""
 
 DECIDING = (Set, Target, Floor, Ceiling, Scale, Ablate, ProjectOut)
@@ -45,7 +46,10 @@ def by_name(sae: SAEs) -> dict[str, SAE]:
     """SAEs by name, the first being the one that is meant where none is named."""
     if sae is None:
         return {}
-    return {sae.name: sae} if isinstance(sae, SAE) else dict(sae)
+    if isinstance(sae, Mapping):
+        return {name: as_sae(each) for name, each in sae.items()}
+    one = as_sae(sae)
+    return {one.name: one}
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def test_offline_what_is_in_the_cache_is_read():
         load_sae(REPO)
 
 
-def test_offline_what_is_not_in_the_cache_is_named(cached):
+@pytest.mark.usefixtures("cached")
+def test_offline_what_is_not_in_the_cache_is_named():
     with pytest.raises(ConnectionError, match=r"the local cache has no 'layers\.11'.*offline mode"):
         load_sae(REPO, "layers.11")
     with pytest.raises(

@@ -234,6 +234,9 @@ class Theirs(torch.nn.Module):
         for name, tensor in tensors.items():
             setattr(self, name, torch.nn.Parameter(tensor))
 
+    def encode(self, x):
+        raise NotImplementedError
+
 
 def test_an_sae_in_memory_is_taken_as_it_is_and_shares_its_weights():
     theirs = Theirs(v6(normalize_activations="expected_average_only_in"), W)
