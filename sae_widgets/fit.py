@@ -100,7 +100,7 @@ def _unexplained(
     if sae.placebo is not None or fvu <= POOR:
         return ""
     cause, best = min(_causes(model, sae, ids, x, y), key=lambda each: each[1], default=("", fvu))
-    if best < fvu / 2:
+    if best < min(fvu / 2, POOR):
         return f"it leaves {fvu:.0%} of the variance unexplained, but only {best:.0%} {cause}"
     if not fvu <= HOPELESS:  # or it is no number
         return (
