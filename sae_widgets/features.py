@@ -49,7 +49,9 @@ class Features:
     explained: Float[Tensor, " position"]
     """How much of each activation's squared distance from `b_dec` the features account for.
 
-    1 is all; below 0 the features are worse than none. Special tokens have 0.
+    Of a transcoder these are the activations that it predicts, those at `hook_out`, and a skip
+    connection's share is left out. 1 is all; below 0 the features are worse than none. Special
+    tokens have 0.
     """
     d_sae: int
 
@@ -107,6 +109,9 @@ def capture(model: Model, sae: SAE, ids: Sequence[int]) -> Features:
         x = sae.flatten(activations(model, batch, sae.hook)[0]).to(sae.W_enc)
         check_width(sae, x.shape[-1])
         x[special.to(x.device)] = 0.0  # an attention sink is of no interest; and it may overflow
+        y = x  # what the features are to account for
+        if sae.is_transcoder:
+            y = activations(model, batch, sae.hook_out)[0].to(sae.W_dec)
         tile = max(1, TILE // sae.d_sae)
         position, feature, value = [], [], []
         for start in range(0, len(ids), tile):
@@ -117,7 +122,7 @@ def capture(model: Model, sae: SAE, ids: Sequence[int]) -> Features:
             feature.append(where[:, 1])
             value.append(values[where[:, 0], where[:, 1]])
         entries = torch.cat(position), torch.cat(feature), torch.cat(value)
-        explained = _explained(sae, x, *entries).masked_fill(special.to(x.device), 0.0)
+        explained = _explained(sae, x, y, *entries).masked_fill(special.to(x.device), 0.0)
     return Features(
         ids=torch.tensor(ids),
         special=special,
@@ -131,13 +136,18 @@ def capture(model: Model, sae: SAE, ids: Sequence[int]) -> Features:
 
 def _explained(
     sae: SAE,
-    x: Float[Tensor, "position d_model"],
+    x: Float[Tensor, "position d_in"],
+    y: Float[Tensor, "position d_model"],
     position: Int[Tensor, " entry"],
     feature: Int[Tensor, " entry"],
     value: Float[Tensor, " entry"],
 ) -> Float[Tensor, " position"]:
-    deviation = x - sae.b_dec
-    starts = torch.searchsorted(position, torch.arange(len(x), device=x.device))
+    if sae.W_skip is not None:
+        y = y - x @ sae.W_skip.T
+    if sae.normalization is not None:
+        y = sae.normalization(y)
+    deviation = y - sae.b_dec
+    starts = torch.searchsorted(position, torch.arange(len(y), device=y.device))
     # The sum of the fired directions at each position; their table alone could fill the memory.
     summed = F.embedding_bag(feature, sae.W_dec, starts, mode="sum", per_sample_weights=value)
     missing = deviation - summed
@@ -155,8 +165,8 @@ def check_length(model: Model, length: int) -> None:
 
 def check_width(sae: SAE, width: int) -> None:
     """Raise if `sae` reads vectors of another length than the model has at its hook."""
-    if width != sae.d_model:
+    if width != sae.d_in:
         raise ValueError(
-            f"SAE {sae.name!r} reads vectors of {sae.d_model} entries, but the model's activations "
+            f"SAE {sae.name!r} reads vectors of {sae.d_in} entries, but the model's activations "
             f"at {sae.hook!r} have {width}. It was trained on another model or hook."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ class Stats:
     histogram: Int[Tensor, "d_sae bin"]
     """How many of its non-zero values lie in each of 32 equal steps from 0 to its peak."""
     norm: float
-    """Mean length of the activations at the hook."""
+    """Mean length of the activations where the directions are written."""
     tokens: int
     """How many tokens were counted."""
 
@@ -42,7 +43,7 @@ class Relu(nn.Module):
 
 
 class JumpReLU(nn.Module):
-    """A value fires only above its feature's own threshold."""
+    """A value fires only above its feature's own threshold, and above 0."""
 
     threshold: Tensor
 
@@ -72,7 +73,59 @@ class TopK(nn.Module):
         return torch.zeros_like(pre).scatter(-1, strongest.indices, strongest.values)
 
 
-Activation = Relu | JumpReLU | TopK
+class GroupMax(nn.Module):
+    """Keep the strongest of each of `groups` equal runs of neighbouring features."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, pre: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
+        grouped = pre.relu().reshape(*pre.shape[:-1], self.groups, -1)
+        strongest = grouped.max(dim=-1, keepdim=True)
+        kept = torch.zeros_like(grouped).scatter(-1, strongest.indices, strongest.values)
+        return kept.flatten(-2)
+
+
+Activation = Relu | JumpReLU | TopK | GroupMax
+
+
+class LayerNorm(nn.Module):
+    """Activations with their mean taken away, in units of their standard deviation (n - 1)."""
+
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        return (x - x.mean(-1, keepdim=True)) / (self.size(x) + 1e-5)
+
+    def undo(
+        self, y: Float[Tensor, "*batch d_in"], x: Float[Tensor, "*batch d_in"]
+    ) -> Float[Tensor, "*batch d_in"]:
+        """`y`, which is normalised as `x` was, as an activation again."""
+        return y * self.size(x) + x.mean(-1, keepdim=True)
+
+    def size(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch 1"]:
+        """How much of the activation is one unit of what the SAE sees."""
+        return x.std(-1, keepdim=True)
+
+
+class ConstantNorm(nn.Module):
+    """Activations all brought to the length √d_in."""
+
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        return x / self.size(x)
+
+    def undo(
+        self, y: Float[Tensor, "*batch d_in"], x: Float[Tensor, "*batch d_in"]
+    ) -> Float[Tensor, "*batch d_in"]:
+        """`y`, which is normalised as `x` was, as an activation again."""
+        return y * self.size(x)
+
+    def size(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch 1"]:
+        """How much of the activation is one unit of what the SAE sees."""
+        length: Tensor = x.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        return length / math.sqrt(x.shape[-1])
+
+
+Normalization = LayerNorm | ConstantNorm
 
 
 class SAE(nn.Module):
@@ -81,6 +134,10 @@ class SAE(nn.Module):
     `encode` says how strongly every feature fires; `decode` adds the fired directions back up.
     Row `f` of `W_dec` is the direction of feature `f`. An SAE reads one place in one model, so it
     carries the name of that `hook`. It starts out random.
+
+    A transcoder writes elsewhere, at `hook_out`, and may read vectors of another length, `d_in`.
+    With `skip` a linear map of what is read, `W_skip`, is part of what is written. A
+    `normalization` is applied to activations before anything else, and undone at the end.
 
     name: how code and widgets refer to it; title: the same for people. placebo: why it is none of
     the real ones, if it is a control. provenance: where its weights come from.
@@ -94,6 +151,10 @@ class SAE(nn.Module):
         activation: Activation | None = None,
         *,
         pre_bias: bool = True,
+        d_in: int | None = None,
+        hook_out: str | None = None,
+        skip: bool = False,
+        normalization: Normalization | None = None,
         name: str = "sae",
         title: str = "",
         placebo: str | None = None,
@@ -101,29 +162,56 @@ class SAE(nn.Module):
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        d_in = d_model if d_in is None else d_in
         directions = F.normalize(torch.randn(d_sae, d_model), dim=-1)
         self.hook = hook
+        self._hook_out = hook_out
         self.activation = Relu() if activation is None else activation
+        self.normalization = normalization
         self.pre_bias = pre_bias
         self.name = name
         self.title = title or name
         self.placebo = placebo
         self.stats = stats
         self.provenance = dict(provenance or {})
-        self.W_enc = nn.Parameter(directions.T.clone())
+        reading = directions if d_in == d_model else F.normalize(torch.randn(d_sae, d_in), dim=-1)
+        self.W_enc = nn.Parameter(reading.T.clone())
         self.b_enc = nn.Parameter(torch.zeros(d_sae))
         self.W_dec = nn.Parameter(directions)
         self.b_dec = nn.Parameter(torch.zeros(d_model))
+        self.W_skip = nn.Parameter(torch.zeros(d_model, d_in)) if skip else None
+        if self.is_transcoder and (pre_bias or normalization is not None):
+            raise ValueError(
+                f"a transcoder reads at {hook!r} and writes at {self.hook_out!r}: its b_dec cannot "
+                "be taken away from what it reads (pass pre_bias=False), nor a normalization be "
+                "undone in what it writes"
+            )
 
     @property
     def d_model(self) -> int:
+        """The length of what is written: of a direction."""
         return self.W_dec.shape[1]
+
+    @property
+    def d_in(self) -> int:
+        """The length of what is read; that of a direction, but for some transcoders."""
+        return self.W_enc.shape[0]
 
     @property
     def d_sae(self) -> int:
         return self.W_dec.shape[0]
 
-    def encode(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_sae"]:
+    @property
+    def hook_out(self) -> str:
+        """Where it writes: where it reads, but for a transcoder."""
+        return self.hook if self._hook_out is None else self._hook_out
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it writes elsewhere than it reads."""
+        return self.hook_out != self.hook
+
+    def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         values: Tensor = self.activation(self._centred(x) @ self.W_enc + self.b_enc)
         return values
 
@@ -131,14 +219,14 @@ class SAE(nn.Module):
         """A function that encodes only these features, each as `encode` does.
 
         It holds a copy of their weights, and takes activations of any dtype and device.
-        Under TopK it has to encode them all: which survive depends on every one.
+        Under TopK and GroupMax it has to encode them all: which survive depends on the others.
         """
         chosen = torch.as_tensor(features, dtype=torch.long, device=self.W_enc.device)
-        if isinstance(self.activation, TopK):
+        if isinstance(self.activation, TopK | GroupMax):
             return lambda x: self.encode(x.to(self.W_enc))[..., chosen].to(x)
         before, activation = self.before_activation(chosen), self.activation.some(chosen)
 
-        def encode(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n"]:
+        def encode(x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch n"]:
             values: Tensor = activation(before(x))
             return values.to(x)
 
@@ -149,25 +237,45 @@ class SAE(nn.Module):
     ) -> Callable[[Tensor], Tensor]:
         """A function that gives what these features are before the activation function.
 
-        It is linear in the activation but for a constant, and comes in the SAE's dtype and device.
+        Without a normalization it is linear in the activation but for a constant. What it gives
+        comes in the SAE's dtype and device.
         """
         chosen = torch.as_tensor(features, dtype=torch.long, device=self.W_enc.device)
         W_enc, b_enc = self.W_enc[:, chosen], self.b_enc[chosen]
 
-        def before(x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch n"]:
+        def before(x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch n"]:
             return self._centred(x.to(W_enc)) @ W_enc + b_enc
 
         return before
 
-    def decode(self, values: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_model"]:
-        return values @ self.W_dec + self.b_dec
+    def decode(
+        self,
+        values: Float[Tensor, "*batch d_sae"],
+        x: Float[Tensor, "*batch d_in"] | None = None,
+    ) -> Float[Tensor, "*batch d_model"]:
+        """The sum of the directions, each times its value.
 
-    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        return self.decode(self.encode(x))
+        An SAE with a normalization or a skip connection needs `x` too: what was encoded.
+        """
+        y = values @ self.W_dec + self.b_dec
+        if self.normalization is None and self.W_skip is None:
+            return y
+        if x is None:
+            raise ValueError(
+                f"what SAE {self.name!r} writes depends on more than its features (it has a "
+                "normalization or a skip connection): decode(values, x) with the activations x "
+                "that were encoded"
+            )
+        if self.normalization is not None:
+            y = self.normalization.undo(y, x)
+        return y if self.W_skip is None else y + x @ self.W_skip.T
 
-    def flatten(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*batch d_model"]:
-        """Activations as vectors of `d_model`: those of `hook_z` come as `[..., head, d_head]`."""
-        by_head = self.hook.endswith("hook_z") and x.shape[-1] != self.d_model
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_model"]:
+        return self.decode(self.encode(x), x)
+
+    def flatten(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*batch d_in"]:
+        """Activations as vectors of `d_in`: those of `hook_z` come as `[..., head, d_head]`."""
+        by_head = self.hook.endswith("hook_z") and x.shape[-1] != self.d_in
         return x.flatten(-2) if by_head else x
 
     def check_feature(self, feature: int) -> None:
@@ -179,4 +287,6 @@ class SAE(nn.Module):
             )
 
     def _centred(self, x: Tensor) -> Tensor:
+        if self.normalization is not None:
+            x = self.normalization(x)
         return x - self.b_dec if self.pre_bias else x

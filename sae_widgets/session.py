@@ -15,16 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_widgets.explain import Lens, logit_lens
-from sae_widgets.features import Features, capture, check_width
+from sae_widgets.features import Features, capture
+from sae_widgets.fit import check_fit
+from sae_widgets.formats import AnySAE, as_sae
 from sae_widgets.measuring import Measurements
-from sae_widgets.model import (
-    Model,
-    activations,
-    check_hook,
-    check_inference,
-    context_length,
-    device_of,
-)
+from sae_widgets.model import Model, check_hook, check_inference, context_length, device_of
 from sae_widgets.sae import SAE
 from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, generate
 from sae_widgets.steering.arms import Control
@@ -57,7 +52,6 @@ from sae_widgets.tokens import (
     encode_chat,
     pieces,
     shown,
-    special_mask,
 )
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
 from sae_widgets.wire import told_painted, told_run, told_sweep
@@ -99,7 +93,8 @@ class Session(traitlets.HasTraits):
     """A model and an SAE, with everything a person does with the two.
 
     `saes` are further SAEs of the same model (other widths, placebos) that the widgets offer by
-    name. All widgets of a session share the chosen `sae`, the `selected` feature and the `edits`.
+    name. SAEs of SAELens are taken as they are. All widgets of a session share the chosen `sae`,
+    the `selected` feature and the `edits`.
 
     `presets` are named lists of edits, kept in a file beside the notebook: a dictionary to read
     and to write, which the steering panel shows.
@@ -115,10 +110,10 @@ class Session(traitlets.HasTraits):
     def __init__(
         self,
         model: Model,
-        sae: SAE,
+        sae: AnySAE,
         *,
         labels: Labels | None = None,
-        saes: Sequence[SAE] = (),
+        saes: Sequence[AnySAE] = (),
         sample: str | None = SAMPLE,
     ) -> None:
         super().__init__()
@@ -131,16 +126,17 @@ class Session(traitlets.HasTraits):
             )
         check_inference(model)
         self.model = model
-        self.saes = _named([sae, *saes])
-        self.chosen = sae.name
+        self.saes = _named([as_sae(each) for each in (sae, *saes)])
+        self.chosen = next(iter(self.saes))
         self._labels = _labels(labels or {}, self.saes)
         self.presets = Presets(changed=self._show_presets)
         self._measurements = Measurements(model, self.saes, self._about, self._prompts)
         self._all_choices: dict[str, list[dict[str, Any]]] = {}
         for each in self.saes.values():
             check_hook(model, each.hook)
+            check_hook(model, each.hook_out)
             each.to(device_of(model))
-            _check_fit(model, each, sample)
+            check_fit(model, each, sample)
 
     @property
     def sae(self) -> SAE:
@@ -840,45 +836,3 @@ def _label(record: Mapping[str, Any], feature: int, sae: SAE) -> Label:
         read = edit_from_json({"op": "add", "feature": feature, "sae": sae.name, **said})
         push = cast(Add, read)
     return Label(str(record["label"]), push)
-
-
-def _check_fit(model: Model, sae: SAE, sample: str | None) -> None:
-    """Raise if the SAE was plainly not trained on what this model has at the SAE's hook.
-
-    A wrong hook, a missing scale or missing centring leaves an SAE that runs and says nothing.
-    """
-    text = "A" if sample is None else sample
-    ids = encode(model.tokenizer, text, limit=min(128, context_length(model))).ids
-    x = activations(model, torch.tensor([ids], device=device_of(model)), sae.hook)[0].flatten(1)
-    check_width(sae, x.shape[-1])
-    x = x[~torch.tensor(special_mask(model.tokenizer, ids)).to(x.device)].float()
-    if sample is None or len(x) < 2:
-        return
-    with torch.inference_mode():
-        values = sae.encode(x.to(sae.W_enc))
-        missing = (x - sae.decode(values).float()).square().sum() / (x - x.mean(0)).square().sum()
-    fvu, active = float(missing), float((values > 0).sum(-1).float().mean())
-    norm = float(x.norm(dim=-1).mean())
-    known, usual = (sae.stats.norm, float(sae.stats.density.sum())) if sae.stats else (norm, active)
-    reason = ""
-    if not known / 3 <= norm <= known * 3:
-        reason = (
-            f"activations have a mean length of {norm:.3g} where its statistics say "
-            f"{known:.3g}: another hook or model, or a scale that is missing"
-        )
-    elif not usual / 5 <= active <= usual * 5:
-        reason = (
-            f"{active:.1f} features fire on a token where its statistics say {usual:.1f}: another "
-            "hook or model, or activations that were centred or scaled for training"
-        )
-    elif fvu > 0.9 and sae.placebo is None:
-        reason = (
-            f"it leaves {fvu:.0%} of the variance unexplained: another hook or model, or "
-            "activations that were centred or scaled for training"
-        )
-    if reason:
-        raise ValueError(
-            f"SAE {sae.name!r} does not fit this model at {sae.hook!r}. On ordinary text {reason}. "
-            "If the text is what is unusual, pass sample= with text of the model's own kind, or "
-            "sample=None to go on without this check."
-        )

@@ -20,6 +20,7 @@ RANKS = {
     "sae": 0,
     "features": 1,
     "formats": 1,
+    "fit": 2,
     "steering": 2,
     "training": 2,
     "index": 2,

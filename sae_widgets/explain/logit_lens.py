@@ -31,7 +31,7 @@ def logit_lens(model: Model, sae: SAE, features: Sequence[int], n: int = 8) -> l
     for feature in features:
         sae.check_feature(feature)
     with torch.inference_mode():
-        moved = logits(model, sae.W_dec[list(features)], sae.hook)
+        moved = logits(model, sae.W_dec[list(features)], sae.hook_out)
     moved = moved[:, : token_count(model)]
     marks = torch.zeros(moved.shape[1], dtype=torch.bool, device=moved.device)
     marks[[token for token in special_ids(model.tokenizer) if token < moved.shape[1]]] = True

@@ -20,10 +20,14 @@ from sae_widgets.sae import SAE, JumpReLU
 
 @dataclass(frozen=True)
 class Push:
-    """Adds a direction; `instead`: and takes the activation away."""
+    """Adds a direction; `instead`: and takes the activation away.
+
+    `sae`: the direction counts in units of what this SAE sees, which normalises activations.
+    """
 
     direction: Float[Tensor, " d"]
     instead: bool = False
+    sae: SAE | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ def parts(acts: Rows, rows: int, device: torch.device) -> list[Part]:
     """All acts, laid out so that a pass takes few operations; their parts are to be summed."""
     found: list[Part] = []
     pushed = [(row, act) for row, act in acts if isinstance(act, Push)]
-    if pushed:
-        found.append(pushes(pushed, rows, device))
+    for sae in {id(act.sae): act.sae for _, act in pushed}.values():
+        found.append(pushes([(r, act) for r, act in pushed if act.sae is sae], rows, device))
     moved = [(row, act) for row, act in acts if isinstance(act, Move)]
     for sae in {id(act.sae): act.sae for _, act in moved}.values():
         found.append(moves([(r, act) for r, act in moved if act.sae is sae], rows, device))
@@ -106,9 +110,18 @@ def pushes(acts: Sequence[tuple[int, Push]], rows: int, device: torch.device) ->
     for row, push in acts:
         total[row, 0] += push.direction.to(total)
         instead[row] = max(float(instead[row]), float(push.instead))
+    pushed = _in_units_of(acts[0][1].sae, lambda x: total)  # noqa: ARG005
     if not instead.any():
-        return lambda x: total  # noqa: ARG005
-    return lambda x: total - instead * x
+        return pushed
+    return lambda x: pushed(x) - instead * x
+
+
+def _in_units_of(sae: SAE | None, part: Part) -> Part:
+    """`part`, where it counts in units of what `sae` sees; those differ if that is normalised."""
+    if sae is None or sae.normalization is None:
+        return part
+    size = sae.normalization.size
+    return lambda x: part(x) * size(x)
 
 
 def moves(acts: Sequence[tuple[int, Move]], rows: int, device: torch.device) -> Part:
@@ -132,7 +145,7 @@ def moves(acts: Sequence[tuple[int, Move]], rows: int, device: torch.device) -> 
         moved: Tensor = (new - value) @ directions
         return moved
 
-    return part
+    return _in_units_of(sae, part)
 
 
 def aims(acts: Sequence[tuple[int, Aim]], sae: SAE, rows: int, device: torch.device) -> Part:

@@ -455,6 +455,6 @@ def _promoted(model: Model, sae: SAE, features: Sequence[int]) -> Int[Tensor, "f
     """The tokens that the direction of each feature promotes most."""
     found = []
     for some in torch.split(sae.W_dec[list(features)].detach(), AT_ONCE):
-        moved = logits(model, some, sae.hook)[:, : token_count(model)]
+        moved = logits(model, some, sae.hook_out)[:, : token_count(model)]
         found.append(moved.topk(PROMOTED).indices.cpu())
     return torch.cat(found)

@@ -40,6 +40,11 @@ def vectors(edits: Sequence[AnyEdit], saes: Mapping[str, SAE]) -> dict[str, Floa
     found: dict[str, Tensor] = {}
     for term in terms(Arm("exported", tuple(edits)), saes):
         assert isinstance(term.act, Push)
+        if term.act.sae is not None:
+            raise ValueError(
+                f"SAE {term.act.sae.name!r} normalises every activation, so a push of its features "
+                "is another vector at each token and cannot be exported; one in unit='norm' can be"
+            )
         pushed = term.act.direction.detach().float().cpu()
         found[term.hook] = found[term.hook] + pushed if term.hook in found else pushed
     if not found:

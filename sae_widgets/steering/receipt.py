@@ -10,7 +10,7 @@ from sae_widgets.model import Model
 from sae_widgets.steering.edits import AnyEdit, Ceiling, Floor, Set, Target
 from sae_widgets.steering.effects import read
 from sae_widgets.steering.generation import Run, check_run
-from sae_widgets.steering.terms import SAEs, asked, by_name, gauge
+from sae_widgets.steering.terms import SAEs, asked, by_name, proof
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def receipt(model: Model, sae: SAEs, run: Run) -> Receipt:
     for row, arm in enumerate(run.arms):
         edits = [edit for edit in arm.edits if edit.on]
         ids = [*run.ids, *run.tokens[row][:-1]]
-        gauges = [gauge(edit, saes) for edit in edits]
+        gauges = [proof(edit, saes) for edit in edits]
         without = [replace(arm, edits=tuple(e for e in edits if e is not edit)) for edit in edits]
         hooks = {each.hook for each in gauges}
         seen = read(model, saes, ids, [arm, *without], prompt=len(run.ids), hooks=hooks)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sae_widgets.formats import AnySAE, as_sae
 from sae_widgets.sae import SAE, JumpReLU
 from sae_widgets.steering.acts import Act, Aim, Move, Push, Turn, diverted
 from sae_widgets.steering.arms import Arm
@@ -34,7 +35,7 @@ from sae_widgets.steering.edits import (
 )
 from sae_widgets.steering.schedules import Schedule
 
-SAEs = SAE | Mapping[str, SAE] | None
+SAEs = AnySAE | Mapping[str, AnySAE] | None
 """One SAE, or several by name (an edit that names none means the first), or none for vectors."""
 
 DECIDING = (Set, Target, Floor, Ceiling, Scale, Ablate, ProjectOut)
@@ -45,7 +46,10 @@ def by_name(sae: SAEs) -> dict[str, SAE]:
     """SAEs by name, the first being the one that is meant where none is named."""
     if sae is None:
         return {}
-    return {sae.name: sae} if isinstance(sae, SAE) else dict(sae)
+    if isinstance(sae, Mapping):
+        return {name: as_sae(each) for name, each in sae.items()}
+    one = as_sae(sae)
+    return {one.name: one}
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def _term(edit: AnyEdit, saes: Mapping[str, SAE]) -> Term:
     else:
         sae = _sae_of(edit, saes)
         sae.check_feature(edit.feature)
-        hook, act = sae.hook, _feature_act(edit, sae, edit.feature)
+        hook, act = sae.hook_out, _feature_act(edit, sae, edit.feature)
     if not act.direction.isfinite().all():
         raise ValueError(f"{edit!r} pushes farther than numbers go; use a smaller strength")
     return Term(hook, edit.where, edit.schedule, edit.when, act)
@@ -110,7 +114,7 @@ def _instead(arm: Arm, term: Term, edit: AnyEdit, saes: Mapping[str, SAE]) -> Te
 def _most_alike(arm: Arm, term: Term, edit: AnyEdit, saes: Mapping[str, SAE]) -> Tensor:
     """Of the SAE to compare with, the direction nearest to the edit's, but not that itself."""
     hook = term.hook
-    here = [sae for sae in saes.values() if sae.hook == hook]
+    here = [sae for sae in saes.values() if sae.hook_out == hook]
     own = None if edit.feature is None else _sae_of(edit, saes)
     true = torch.tensor(edit.vector) if own is None else own.W_dec[edit.feature].detach().float()
     if arm.control == "neighbour":
@@ -153,6 +157,15 @@ def gauge(edit: AnyEdit, saes: Mapping[str, SAE]) -> Gauge:
     return Gauge(sae.hook, lambda x: encode(x.to(sae.W_enc))[..., 0].float(), peak or None)
 
 
+def proof(edit: AnyEdit, saes: Mapping[str, SAE]) -> Gauge:
+    """As `gauge`, but read where the edit acts: of a transcoder's feature, how far along it."""
+    sae = None if edit.feature is None else _sae_of(edit, saes)
+    if sae is None or not sae.is_transcoder:
+        return gauge(edit, saes)
+    direction = F.normalize(sae.W_dec[edit.feature].detach(), dim=0)
+    return Gauge(sae.hook_out, lambda x: x @ direction.to(x), None)
+
+
 @dataclass(frozen=True)
 class Sensor:
     """How to read, off the activations of `width` entries at a hook point, what a condition asks.
@@ -185,13 +198,34 @@ def _feature_act(edit: AnyEdit, sae: SAE, feature: int) -> Act:
         return Turn(F.normalize(direction, dim=0), math.radians(edit.strength))
     if isinstance(edit, ProjectOut):
         return Move(F.normalize(direction, dim=0))
+    _check_readable(edit, sae)
     value = _in_values(edit, sae, feature) if isinstance(edit, Measured) else 0.0
     if isinstance(edit, Add | Replace):
-        return Push(direction * value, instead=isinstance(edit, Replace))
+        own = sae if sae.normalization is not None and edit.unit != "norm" else None
+        return Push(direction * value, instead=isinstance(edit, Replace), sae=own)
     if isinstance(edit, Target):
         _check_reachable(edit, value, sae, feature)
         return Aim(direction, value, sae, feature)
     return replace(_move(edit, direction, value), sae=sae, feature=feature)
+
+
+def _check_readable(edit: AnyEdit, sae: SAE) -> None:
+    """Raise if the edit needs a feature's value where, or as, it cannot be known."""
+    if isinstance(edit, Add | Replace):
+        return
+    if sae.is_transcoder:
+        raise ValueError(
+            f"{edit!r} moves the value of a feature of {sae.name!r}, a transcoder, which reads it "
+            f"at {sae.hook!r} and writes it at {sae.hook_out!r}: where it can be moved it is not "
+            "known. Add, Replace, Rotate and ProjectOut work; they act where it is written"
+        )
+    in_norm = isinstance(edit, Measured) and edit.unit == "norm"
+    if sae.normalization is not None and (in_norm or isinstance(edit, Target)):
+        raise ValueError(
+            f"{edit!r} cannot be worked out: SAE {sae.name!r} normalises every activation, so a "
+            "value of its features is another length, and what is written changes others, at each "
+            "token. Set in unit='peak' or 'raw' works"
+        )
 
 
 def _check_reachable(edit: AnyEdit, value: float, sae: SAE, feature: int) -> None:
@@ -240,7 +274,7 @@ def _hook_of(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
     """Where a vector acts."""
     if edit.hook is None and not saes:
         raise ValueError(f"{edit!r} does not say where to act; pass hook=, or an SAE")
-    return _sae_of(edit, saes).hook if edit.hook is None else edit.hook
+    return _sae_of(edit, saes).hook_out if edit.hook is None else edit.hook
 
 
 def _in_values(edit: Measured, sae: SAE, feature: int) -> float:
@@ -266,7 +300,7 @@ def _in_values(edit: Measured, sae: SAE, feature: int) -> float:
 
 def _norm_at(hook: str, edit: Measured, saes: Mapping[str, SAE]) -> float:
     for sae in saes.values():
-        if sae.hook == hook and sae.stats is not None:
+        if sae.hook_out == hook and sae.stats is not None:
             return sae.stats.norm
     raise ValueError(
         f"{edit!r} counts in 'norm', but no SAE with statistics reads {hook!r}; "
@@ -348,7 +382,7 @@ def _apart(one: AnyEdit, two: AnyEdit) -> bool:
 
 def _place(edit: AnyEdit, saes: Mapping[str, SAE]) -> str:
     """The hook point where an edit acts."""
-    return _hook_of(edit, saes) if edit.feature is None else _sae_of(edit, saes).hook
+    return _hook_of(edit, saes) if edit.feature is None else _sae_of(edit, saes).hook_out
 
 
 def asked(edit: AnyEdit, saes: Mapping[str, SAE]) -> float:

@@ -74,7 +74,7 @@ def fidelity(sae: SAE, x: Float[Tensor, "vector d_model"]) -> Fidelity:
     fired = torch.zeros(sae.W_dec.shape[0])
     for tile in torch.split(x, TILE):
         values = sae.encode(tile)
-        guess = sae.decode(values)
+        guess = sae.decode(values, tile)
         error += (tile - guess).square().sum().item()
         spread += (tile - mean).square().sum().item()
         fired += (values > 0).sum(0)

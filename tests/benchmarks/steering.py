@@ -1,8 +1,8 @@
-"""What edits and arms cost; prints JSON.
+"""What edits and arms cost; prints a line of JSON for each model.
 
-`python tests/benchmarks/steering.py [FOLDER ...]` measures, on the demo's model, on random ones (of
-GPT-2 small's size, and a Llama of 8 layers), and on Hugging Face models in folders, ratios of
-medians taken in turn:
+`python tests/benchmarks/steering.py [MODEL ...]` measures, on the demo's model, on random ones of
+GPT-2 small's size (`gpt2`, some minutes) and of Llama's kind (`llama`), or on Hugging
+Face models in folders, ratios of medians taken in turn:
 
 edited      a run under five edits, to the same run without any (budget 1.05)
 pair        base and steered together, to Hugging Face's own `generate` of one text (budget 1.3)
@@ -36,7 +36,7 @@ from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import receipt
 
 NEW = 64
-ROUNDS = 7
+ROUNDS = 5
 
 
 class Enough(Exception):
@@ -45,14 +45,15 @@ class Enough(Exception):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="*", help="folders of Hugging Face models")
-    folders = parser.parse_args().folders
+    parser.add_argument("models", nargs="*", default=["demo", *RANDOM])
     demo = load_demo().model
-    found = {"demo": ratios(demo)}
-    for name, make in RANDOM.items():  # one after another: they need not all be in memory at once
-        found[name] = ratios(sw.load_model(make(), demo.tokenizer))
-    found |= {folder: ratios(sw.load_model(folder)) for folder in folders}
-    print(json.dumps({"threads": torch.get_num_threads(), "new tokens": NEW, **found}, indent=1))
+    for name in parser.parse_args().models:  # they need not all be in memory at once
+        if name in RANDOM:
+            model = sw.load_model(RANDOM[name](), demo.tokenizer)
+        else:
+            model = demo if name == "demo" else sw.load_model(name)
+        found = {"model": name, "threads": torch.get_num_threads(), "new tokens": NEW}
+        print(json.dumps(found | ratios(model)), flush=True)
 
 
 def small() -> nn.Module:
@@ -74,7 +75,7 @@ def llama() -> nn.Module:
     return LlamaForCausalLM(config).eval()
 
 
-RANDOM = {"random, GPT-2 small's size": small, "random, Llama-shaped": llama}
+RANDOM = {"gpt2": small, "llama": llama}
 
 
 def ratios(model: Any) -> dict[str, float]:

@@ -73,7 +73,7 @@ def test_statistics_by_hand():
 def test_a_perfect_reconstruction_costs_nothing(model):
     sae = axes(8, hook=HOOK)
     sae.encode = lambda x: x
-    sae.decode = lambda x: x
+    sae.decode = lambda _values, x: x
     measured = recovery(model, sae, TEXTS, torch.zeros(8), special=SPECIAL)
     assert measured.cost == pytest.approx(0.0, abs=1e-6)
     assert measured.recovered == pytest.approx(1.0, abs=1e-5)

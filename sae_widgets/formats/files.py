@@ -1,0 +1,265 @@
+"""What lies where an SAE is said to be: a file of weights, and a configuration beside it.
+
+Nothing that is read here can run code: tensors and plain values only. Tensors are mapped from disk
+where the file allows it, and read when they are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
+
+BESIDE = {
+    "activation_whitening.safetensors",
+    "activations_store_state.safetensors",
+    "optimizer.pt",
+    "sparsity.safetensors",
+    "stats.safetensors",
+    "trainer_state.pt",
+}
+"""Files that lie beside weights and are none."""
+
+CHECKPOINTS = ("pruned", "final")
+"""Of the training states in OpenMOSS's `checkpoints`, the finished ones, the best first."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """An SAE on disk.
+
+    address: where it came from, in full; names in it say what files often do not. config: what is
+    beside the weights, or nothing. described: where that is, for messages.
+    """
+
+    weights: Path
+    address: str
+    config: Mapping[str, Any]
+    described: str
+
+    @cached_property
+    def tensors(self) -> Tensors:
+        return open_tensors(self.weights)
+
+    def has(self, *names: str) -> bool:
+        """Whether the weights have tensors of all these names."""
+        return all(name in self.tensors for name in names)
+
+    def named(self, pattern: str) -> re.Match[str] | None:
+        """The last place in the address that `pattern` matches, from a name's beginning."""
+        found = [*re.finditer(rf"(?<![^/]){pattern}", self.address)]
+        return found[-1] if found else None
+
+    def layer(self, pattern: str = r"layer_(\d+)") -> int | None:
+        """The number of a layer that a name in the address gives."""
+        found = self.named(pattern)
+        return None if found is None else int(found[1])
+
+    def need(self, parameter: str, asked: Any, said: Any, what: str) -> Any:
+        """What the caller asked for, or else what the files said; raises if neither is known."""
+        value = said if asked is None else asked
+        if value is None:
+            raise ValueError(f"{self.described} does not say {what}; pass {parameter}= to load_sae")
+        return value
+
+    def count(self, parameter: str, asked: int | None, said: Any, what: str) -> int:
+        """The same for a number of things."""
+        value = self.need(parameter, asked, said, what)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"{self.described} says {value!r} for {what} ({parameter}), which is no number "
+                f"from 1; pass {parameter}= to load_sae"
+            )
+        return value
+
+
+def find(path: Path, address: str) -> Files:
+    """The weights at `path`: that file, or the only one in that folder."""
+    if path.is_file():
+        return _described(path, address)
+    found = candidates(sorted(entry.name for entry in path.iterdir() if entry.is_file()))
+    checkpoints = path / "checkpoints"
+    if not found and checkpoints.is_dir():
+        names = [entry.name for entry in checkpoints.iterdir()]
+        found = [f"checkpoints/{name}" for name in finished(names)][:1]
+    if len(found) == 1:
+        return _described(path / found[0], f"{address}/{found[0]}")
+    if found:
+        raise ValueError(which(address, found))
+    below = sorted(
+        {str(file.parent.relative_to(path)) for file in path.rglob("*") if is_weights(file.name)}
+    )
+    if below:
+        raise ValueError(which(address, below))
+    here = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
+    raise FileNotFoundError(
+        f"{address} has no file of weights ({', '.join(WEIGHTS)}), so it is no SAE; found: {here}"
+    )
+
+
+def _described(weights: Path, address: str) -> Files:
+    folder = weights.parent
+    folder = folder.parent if folder.name == "checkpoints" else folder
+    for name in (f"{weights.stem}_cfg.json", "cfg.json", "config.json", "hyperparams.json"):
+        if (folder / name).is_file():
+            return Files(weights, address, read_json(folder / name), str(folder / name))
+    return Files(weights, address, {}, f"{weights} (which has no configuration beside it)")
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of this name holds weights."""
+    return Path(name).suffix in WEIGHTS and name not in BESIDE
+
+
+def candidates(names: Sequence[str]) -> list[str]:
+    """Those of the files of a folder that may be the SAE."""
+    found = [name for name in names if is_weights(name)]
+    return [name for name in found if Path(name).stem == "sae_weights"] or found
+
+
+def finished(names: Sequence[str]) -> list[str]:
+    """Of the files of a folder of checkpoints, the finished ones, the best first."""
+    return [f"{stem}{end}" for stem in CHECKPOINTS for end in WEIGHTS if f"{stem}{end}" in names]
+
+
+def which(address: str, choices: Sequence[str], shown: int = 12) -> str:
+    """What to say when there are several SAEs, or it is not said how far in the one is."""
+    held = "several SAEs" if len(choices) > 1 else "an SAE further in"
+    more = f" and {len(choices) - shown} more" if len(choices) > shown else ""
+    listed = ", ".join(map(repr, choices[:shown]))
+    return (
+        f"{address} holds {held}: {listed}{more}. Say which: load_sae({address!r}, {choices[0]!r})"
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # broken JSON, broken text, or a trap
+        raise ValueError(f"{path} is corrupt or truncated: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} does not describe an SAE: it holds a {type(value).__name__}")
+    return value
+
+
+# Tensors
+
+
+class Tensors(Mapping[str, Tensor]):
+    """The tensors of a file by name, each read when it is asked for.
+
+    values: what else the file holds by name: numbers, texts, and dictionaries of them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shapes: Mapping[str, tuple[int, ...]],
+        read: Callable[[str], Tensor],
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = path
+        self.shapes = dict(shapes)
+        self.values_beside = dict(values or {})
+        self._read = read
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.shapes:
+            raise ValueError(f"{self.path} lacks the tensor {name!r}; it has {[*self.shapes]}")
+        try:
+            return self._read(name)
+        except SafetensorError as error:
+            raise ValueError(f"{self.path} is corrupt or truncated: {error}") from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shapes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def open_tensors(path: Path) -> Tensors:
+    """Open a file of tensors; its ending says which kind it is."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; the SAE cannot be loaded without it")
+    openers = {".safetensors": _safetensors, ".npz": _npz}
+    return openers.get(path.suffix, _torch)(path)
+
+
+def _safetensors(path: Path) -> Tensors:
+    try:
+        # Stays open for as long as somebody may read from it.
+        file: Any = safe_open(path, "pt")
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    except (SafetensorError, OSError) as error:  # OSError: an empty file cannot be mapped
+        raise ValueError(f"{path} is corrupt or truncated: {error}") from error
+    return Tensors(path, shapes, file.get_tensor)
+
+
+def _npz(path: Path) -> Tensors:
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+    except Exception as error:
+        # zipfile, zlib, numpy and torch each have their own ways to say no.
+        objects = "Object arrays" in str(error)
+        raise ValueError(
+            f"{path} holds Python objects, which could run code and are not read"
+            if objects
+            else f"{path} is corrupt or truncated, or no file of arrays: {error}"
+        ) from error
+    return _loaded(path, arrays)
+
+
+def _torch(path: Path) -> Tensors:
+    try:
+        held = _load(path)
+    except Exception as error:
+        # What goes wrong in a broken pickle has every type.
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise ValueError(
+            f"{path} is corrupt or truncated, or was not written by torch.save"
+            if found is None
+            else f"{path} holds a Python object beside its tensors ({found[1]}), which could run "
+            "code and is not read. Where you trust it, load it with the library that wrote it, and "
+            "save its state_dict() as safetensors"
+        ) from error
+    if not isinstance(held, dict) or not all(isinstance(name, str) for name in held):
+        raise ValueError(
+            f"{path} holds a {type(held).__name__} where tensors by name were expected: the "
+            "state_dict() of an SAE"
+        )
+    return _loaded(path, held)
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        # Files of torch before 1.6 cannot be mapped.
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _loaded(path: Path, held: Mapping[str, Any]) -> Tensors:
+    tensors = {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+    values = {name: value for name, value in held.items() if name not in tensors}
+    return Tensors(
+        path, {name: tuple(t.shape) for name, t in tensors.items()}, tensors.__getitem__, values
+    )
