@@ -65,10 +65,15 @@ def told_about(model: Model, saes: SAEs) -> dict[str, Any]:
     return {
         "model": {name: known[name] for name in ("name", "weights", "dtype")},
         "saes": {name: _told_sae(sae) for name, sae in by_name(saes).items()},
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in PACKAGES},
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that what a widget shows may depend on."""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
     }
 
 
