@@ -12,6 +12,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from sae_widgets.share.clean import cleaned, rewrite
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -80,6 +82,45 @@ def demo(
     copy_notebooks(folder)
     if open_lab:
         raise typer.Exit(run_lab(folder / FIRST, lab or [], browser=browser))
+
+
+@app.command()
+def clean(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks; as many as you like.")],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only report; exit with 1 where something would change."),
+    ] = False,
+) -> None:
+    """Mend the stored widget state of notebooks, and drop what nothing in them shows.
+
+    GitHub shows no notebook whose widget metadata lacks its 'state', as Colab writes it. Cells and
+    outputs stay as they are, byte for byte; any library's widgets will do.
+    """
+    changed = failed = False
+    for path in notebooks:
+        try:
+            found = cleaned(before := read_file(path))
+            if found.done and not check:
+                rewrite(path, found.data)
+        except (OSError, ValueError) as error:
+            failed = True
+            reason = error.strerror if isinstance(error, OSError) else error
+            typer.secho(f"failed   {path}: {reason}", err=True, fg="red")
+            continue
+        size = f"{len(before):,} bytes"
+        if found.done:
+            changed = True
+            size = f"{len(before):,} → {len(found.data):,} bytes"
+        word = "fine" if not found.done else "unclean" if check else "cleaned"
+        typer.echo(f"{word:8} {path}: {', '.join(found.done) or 'nothing to do'} ({size})")
+    raise typer.Exit(2 if failed else 1 if changed and check else 0)
+
+
+def read_file(path: Path) -> bytes:
+    if path.is_dir():
+        raise ValueError("it is a folder; name the notebooks in it")
+    return path.read_bytes()
 
 
 def copy_notebooks(folder: Path) -> None:

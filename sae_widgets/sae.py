@@ -68,6 +68,9 @@ class TopK(nn.Module):
             raise ValueError(f"TopK keeps at least one feature; got k={k}")
         self.k = k
 
+    def extra_repr(self) -> str:
+        return f"k={self.k}"
+
     def forward(self, pre: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
         strongest = pre.relu().topk(self.k, dim=-1)
         return torch.zeros_like(pre).scatter(-1, strongest.indices, strongest.values)

@@ -54,7 +54,7 @@ from sae_widgets.tokens import (
     shown,
 )
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
-from sae_widgets.wire import told_painted, told_run, told_sweep
+from sae_widgets.wire import told_about, told_painted, told_run, told_sweep
 
 ROWS = 200
 """The most features a heatmap is sent: more than a person will scroll through."""
@@ -390,6 +390,7 @@ class Session(traitlets.HasTraits):
             sae=self.chosen,
             text=text,
             has=self._has,
+            about=told_about(self.model, self.saes),
         )
         self._share(widget)
         return widget
@@ -420,6 +421,7 @@ class Session(traitlets.HasTraits):
             saes=[_choice(sae) for sae in self.saes.values()],
             sae=self.chosen,
             has=self._has,
+            about=told_about(self.model, self.saes),
             features=self._listed(),
             prompt=prompt,
             edits=self._edits,

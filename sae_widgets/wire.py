@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from sae_widgets.model import Model, context_length
+from sae_widgets.model import Model, context_length, identity
 from sae_widgets.sae import SAE
 from sae_widgets.steering.edits import Add, AnyEdit
 from sae_widgets.steering.effects import (
@@ -22,12 +24,12 @@ from sae_widgets.steering.effects import (
     together,
     within_budget,
 )
-from sae_widgets.steering.generation import Run
+from sae_widgets.steering.generation import Run, identity_of_sae
 from sae_widgets.steering.painting import painted
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import receipt
 from sae_widgets.steering.sweep import Sweep
-from sae_widgets.steering.terms import SAEs, overlaps
+from sae_widgets.steering.terms import SAEs, by_name, overlaps
 from sae_widgets.tokens import pieces, shown
 
 SHIFTS = 3
@@ -48,11 +50,38 @@ REACHES = (4.0, 32.0, 256.0, 2048.0)
 MEASURES = ("concept", "kl", "surprise", "distinct")
 """What is known of each strength of a sweep; see `sae_widgets.steering.sweep.Point`."""
 
+PACKAGES = ("sae-widgets", "torch", "transformer-lens", "transformers")
+"""Those whose version is told, beside Python's."""
+
 About = Callable[[SAE, int], dict[str, Any]]
 """Says what is known of a feature."""
 
 MOVED = 6
 """How many other features are named that rise or fall."""
+
+
+def told_about(model: Model, saes: SAEs) -> dict[str, Any]:
+    """What a widget was made with: enough to tell whether somebody else has the same."""
+    known = identity(model)
+    return {
+        "model": {name: known[name] for name in ("name", "weights", "dtype")},
+        "saes": {name: _told_sae(sae) for name, sae in by_name(saes).items()},
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that what a widget shows may depend on."""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def _told_sae(sae: SAE) -> dict[str, Any]:
+    known: dict[str, Any] = identity_of_sae(sae)
+    del known["name"]
+    return {**known, "provenance": sae.provenance} if sae.provenance else known
 
 
 def told_run(model: Model, run: Run) -> dict[str, Any]:

@@ -95,3 +95,62 @@ def test_demo_says_how_to_install_jupyterlab_where_it_is_missing(run, tmp_path, 
     assert result.exit_code == 2
     assert "sae-widgets[lab]" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+# clean
+
+
+STATE = "application/vnd.jupyter.widget-state+json"
+
+
+def colab(path):
+    """A notebook as Colab stores it, with nothing that shows its widget."""
+    widgets = {STATE: {"a": {"model_name": "M", "state": {}}}}
+    record = {"cells": [], "metadata": {"widgets": widgets}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_clean_says_what_it_did_to_each_notebook_and_how_large_it_is_now(run, tmp_path):
+    path = colab(tmp_path / "a.ipynb")
+    before = path.stat().st_size
+    result = run("clean", str(path))
+    assert result.exit_code == 0, result.output
+    after = json.loads(path.read_text())["metadata"]["widgets"]
+    assert after == {STATE: {"state": {}, "version_major": 2, "version_minor": 0}}
+    assert result.output == (
+        f"cleaned  {path}: put 1 models under the missing 'state', dropped 1 of 1 models that "
+        f"nothing shows ({before} → {path.stat().st_size} bytes)\n"
+    )
+    again = run("clean", str(path))
+    assert again.output == f"fine     {path}: nothing to do ({path.stat().st_size} bytes)\n"
+
+
+def test_clean_only_reports_with_check_and_fails_where_something_would_change(run, tmp_path):
+    path = colab(tmp_path / "a.ipynb")
+    before = path.read_bytes()
+    path.chmod(0o444)
+    result = run("clean", "--check", str(path))
+    assert result.exit_code == 1
+    assert result.output.startswith(f"unclean  {path}: put 1 models")
+    assert path.read_bytes() == before
+    path.chmod(0o644)
+    run("clean", str(path))
+    assert run("clean", "--check", str(path)).exit_code == 0
+
+
+def test_clean_says_what_is_wrong_with_a_file_and_goes_on_with_the_next(run, tmp_path):
+    (tmp_path / "text.ipynb").write_text("hello")
+    colab(tmp_path / "protected.ipynb").chmod(0o444)
+    names = ["missing.ipynb", "", "text.ipynb", "protected.ipynb"]
+    wrong = [str(tmp_path / name) for name in names]
+    result = run("clean", *wrong, str(colab(tmp_path / "good.ipynb")))
+    assert result.exit_code == 2
+    lines = result.output.splitlines()
+    assert [line.split()[0] for line in lines] == ["failed"] * 4 + ["cleaned"]
+    for line, reason in zip(
+        lines,
+        ["No such file", "a folder; name the notebooks", "no JSON", "is write-protected"],
+        strict=False,
+    ):
+        assert reason in line

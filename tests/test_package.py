@@ -34,8 +34,13 @@ RANKS = {
     "session": 5,
     "cli": 6,
 }
-# The demo's loader makes a session, and its training script drives everything.
-RANKS_OF_FILES = {"demo/load.py": 6, "demo/train.py": 6}
+# These make sessions, and the training script of the demo drives everything.
+RANKS_OF_FILES = {
+    "demo/load.py": 6,
+    "demo/train.py": 6,
+    "share/open.py": 6,
+    "share/source.py": 6,
+}
 
 
 def modules() -> list[Path]:

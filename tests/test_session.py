@@ -18,7 +18,7 @@ from sae_widgets.session import SAMPLE
 from sae_widgets.steering.presets import Presets
 from sae_widgets.tokens import encode, encode_chat
 from sae_widgets.widgets import Cancelled
-from sae_widgets.wire import told_strip
+from sae_widgets.wire import told_about, told_strip
 
 TEXT = "the sea and the ship"
 FADING = {"strength": 0.7, "where": "generated", "schedule": {"kind": "decay", "half": 6}}
@@ -629,6 +629,16 @@ def test_two_widgets_work_on_one_model_at_once(session):
         thread.join()
     assert found["run"]["arms"] == alone
     assert all(np.array_equal(each, view) for each in found["views"])
+
+
+def test_every_widget_carries_what_it_was_made_with(session):
+    about = told_about(session.model, session.saes)
+    for widget in (session.heatmap(TEXT), session.steer()):
+        assert widget.about == about
+        assert widget.get_state()["about"] == about
+    assert len(json.dumps(about)) < 1_000
+    session.sae.b_enc += 1  # trained on: what is made from now on says so
+    assert session.heatmap().about["saes"]["signed"] != about["saes"]["signed"]
 
 
 def test_a_session_and_its_widgets_print_without_addresses(session):

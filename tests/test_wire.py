@@ -1,18 +1,26 @@
-"""What the steering panel is told beside the texts: the strip, what else moved, the receipt."""
+"""What the widgets are told beside the texts: the strip, what else moved, the receipt, all that
+they were made with."""
 
+import json
+import platform
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 import tiny
 import torch
 
 import sae_widgets as sw
+from sae_widgets.model import identity
+from sae_widgets.sae import JumpReLU, TopK
 from sae_widgets.steering import Arm, generate
 from sae_widgets.steering.effects import effects, predictions, side_effects
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.sweep import sweep
 from sae_widgets.tokens import shown
 from sae_widgets.wire import (
+    PACKAGES,
+    told_about,
     told_overlaps,
     told_proof,
     told_strip,
@@ -171,3 +179,31 @@ def test_pushes_overlap_where_their_directions_are_alike_or_opposed(sae):
     assert told_overlaps(saes, apart) == []
     wrong = sw.Add([1.0] * 4, 1.0, unit="raw", hook=sae.hook)  # a run says what is wrong with it
     assert told_overlaps(saes, [sw.Add(5, 1.0), wrong]) == []
+
+
+def test_a_widget_is_told_the_model_the_saes_and_the_versions_that_it_was_made_with(model, sae):
+    sae.provenance = {"seed": 3, "data": "some text"}
+    other = tiny.make_sae("blocks.0.hook_resid_post", name="lower")
+    told = told_about(model, {"signed": sae, "lower": other})
+    known = identity(model)
+    assert told["model"] == {name: known[name] for name in ("name", "weights", "dtype")}
+    assert told["model"]["dtype"] == "float32"
+    lower = {"hook": other.hook, "width": "32", "activation": "Relu()"}
+    assert {**told["saes"]["lower"], "weights": ""} == {**lower, "weights": ""}
+    assert told["saes"]["signed"]["provenance"] == {"seed": 3, "data": "some text"}
+    assert told["versions"]["python"] == platform.python_version()
+    assert told["versions"]["torch"] == version("torch")
+    assert set(told["versions"]) == {"python", *PACKAGES}
+    assert told_about(model, {"signed": sae, "lower": other}) == told  # no clock in it
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_saes_that_differ_in_what_fires_only_are_told_apart(model, sae):
+    def told(activation):
+        sae.activation = activation
+        found = told_about(model, sae)["saes"]["signed"]
+        return found["weights"], found["activation"]
+
+    low, high = told(JumpReLU(torch.zeros(32))), told(JumpReLU(torch.linspace(0.1, 2, 32)))
+    assert low[0] != high[0]
+    assert (told(TopK(3))[1], told(TopK(4))[1]) == ("TopK(k=3)", "TopK(k=4)")

@@ -19,9 +19,18 @@ export interface Sae {
   norm?: number | null;
 }
 
+/** What a widget was made with; all of it missing where nobody said. */
+export interface About {
+  model?: object;
+  /** By name. */
+  saes?: Record<string, object>;
+  versions?: object;
+}
+
 export interface PanelTraits {
   status: Status;
   saes: Sae[];
+  about: About;
   sae: string;
   selected: number | null;
   /** An SAE and its feature, chosen at once: a number alone means another feature in another SAE. */

@@ -28,6 +28,7 @@ const SHARED = {
   sae: "topk",
   selected: null,
   pick: {},
+  about: {},
 };
 const HEATMAP = {
   ...SHARED,
@@ -992,4 +993,53 @@ test("while a sweep is made anew the old curve stays, greyed, and is not taken f
   find(".sae-plot").click();
   await settle();
   expect(model.get("edits")).toEqual([EDIT]);
+});
+
+const aboutThis = () =>
+  [...el.querySelectorAll<HTMLElement>(".sae-link")].find((b) => b.textContent === "about this");
+const ABOUT = {
+  model: { name: "<b>postcards</b>", weights: "bff5" },
+  saes: { topk: { width: "256", provenance: { prefixes: null } }, frozen: { width: "9" } },
+  versions: { python: "3.11.7" },
+};
+const TOLD = [
+  ["model:", "name: <b>postcards</b>", "weights: bff5"],
+  ["SAE frozen:", "width: 9"],
+  ["versions:", "python: 3.11.7"],
+];
+
+test("a heatmap tells what it was made with, of the SAE that it shows", async () => {
+  const row = { feature: 7, label: "", peak: 1, density: 0.1, max: 1, mean: 1, share: 1 };
+  await showHeatmap({ view: { ...viewOf(row), sae: "frozen" }, about: ABOUT });
+  expect(el.querySelector(".sae-drawer")).toBeNull();
+  aboutThis()?.click();
+  await settle();
+  const lines = find(".sae-drawer")
+    .textContent?.split("\n")
+    .map((line) => line.trim());
+  expect(lines?.filter(Boolean)).toEqual(TOLD.flat());
+  aboutThis()?.click();
+  await settle();
+  expect(el.querySelector(".sae-drawer")).toBeNull();
+});
+
+test("a steering panel tells what it was made with, and its seed", async () => {
+  await showSteering({ about: ABOUT, seed: 7 });
+  aboutThis()?.click();
+  await settle();
+  const told = find(".sae-drawer").textContent;
+  for (const line of [
+    "name: <b>postcards</b>",
+    "SAE topk:",
+    "width: 256",
+    "prefixes: null",
+    "seed: 7",
+  ])
+    expect(told).toContain(line);
+  expect(told).not.toContain("frozen");
+});
+
+test("what nobody has told is not offered", async () => {
+  await showSteering();
+  expect(aboutThis()).toBeUndefined();
 });

@@ -279,7 +279,7 @@ def generate(
         prompt=_text(model, ids),
         texts=tuple(_text(model, written, ids) for written in tokens),
         model=identity(model),
-        saes=tuple(_identity_of_sae(each) for each in by_name(sae).values()),
+        saes=tuple(identity_of_sae(each) for each in by_name(sae).values()),
         seconds=time.perf_counter() - started,
     )
 
@@ -374,7 +374,7 @@ def overflow(arm: Arm, position: int) -> FloatingPointError:
 
 def check_run(model: Model, sae: SAEs, run: Run) -> None:
     """Raise if a run was not made by this model and these SAEs."""
-    now = [identity(model), *map(_identity_of_sae, by_name(sae).values())]
+    now = [identity(model), *map(identity_of_sae, by_name(sae).values())]
     known = {one["weights"] for one in now}
     for one in (run.model, *run.saes):
         if one["weights"] not in known:
@@ -382,6 +382,17 @@ def check_run(model: Model, sae: SAEs, run: Run) -> None:
                 f"this run was made with {one['name']!r} of other weights ({one['weights']}), so "
                 "nothing can be said of it here; load what it was made with"
             )
+
+
+def identity_of_sae(sae: SAE) -> dict[str, str]:
+    """Which SAE this is; `weights` is a fingerprint of them, thresholds included."""
+    return {
+        "name": sae.name,
+        "hook": sae.hook,
+        "width": str(sae.d_sae),
+        "activation": repr(sae.activation),
+        "weights": fingerprint(sae.state_dict()),
+    }
 
 
 def _check_until(until: Any) -> None:
@@ -411,8 +422,3 @@ def _text(model: Model, ids: Sequence[int], before: Sequence[int] = ()) -> str:
         return ""
     spelling = Spelling(model.tokenizer, before)
     return "".join(spelling.add(token).text for token in ids) + spelling.rest()
-
-
-def _identity_of_sae(sae: SAE) -> dict[str, str]:
-    weights = fingerprint(dict(sae.named_parameters()))
-    return {"name": sae.name, "hook": sae.hook, "width": str(sae.d_sae), "weights": weights}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 KEPT = 24
@@ -60,6 +60,24 @@ class History:
         self.here, self._last = self._newest, gesture
         if len(self.states) > KEPT:
             self._forget(self.states[0])
+
+    def restore(self, states: Sequence[Mapping[str, Any]], here: int) -> None:
+        """Go on from the states of another history, the newest last, and from `here` in it."""
+        if len(states) > KEPT:
+            raise ValueError(f"a history keeps {KEPT} states; got {len(states)}")
+        known = [0]
+        for state in states:
+            if state["id"] <= known[-1] or state["parent"] not in known:
+                raise ValueError(
+                    "the states of a history are numbered upwards from 1, and each comes after "
+                    f"its parent; got state {state['id']} with parent {state['parent']} after "
+                    f"{known[1:] or 'none'}"
+                )
+            known.append(state["id"])
+        if here not in known:
+            raise ValueError(f"there is no state {here}; there are {known[1:] or 'none'}")
+        self.states = [dict(state) for state in states]
+        self.here, self._newest, self._last = here, known[-1], 0
 
     def _forget(self, state: dict[str, Any]) -> None:
         """Let the children of a state take its place."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import anywidget
@@ -40,11 +41,13 @@ class Panel(anywidget.AnyWidget):
 
     `saes` lists the SAEs a person can choose from, each {"name", "title", "placebo", "hook",
     "width"}; `placebo` says why one is a placebo and is None for a real one. A feature that
-    `has(feature, sae)` raises at is refused.
+    `has(feature, sae)` raises at is refused. `about` says what it was made with.
     """
 
     status = traitlets.Dict(Status().to_json()).tag(sync=True)  # the kernel's
     saes = traitlets.List(traitlets.Dict()).tag(sync=True)  # the kernel's
+    # The kernel's: {"model", "saes", "versions"}, for whoever is handed the saved notebook.
+    about = traitlets.Dict().tag(sync=True)
     sae = traitlets.Unicode("").tag(sync=True)  # the user's: the name of the chosen one
     selected = traitlets.Int(None, allow_none=True).tag(sync=True)  # the user's: a feature
     # The user's: {"id", "sae", "feature"}, both chosen at once; a number alone would mean another
@@ -59,6 +62,7 @@ class Panel(anywidget.AnyWidget):
         worker: Callable[[Report], Executor] = default_executor,
         *,
         has: Has = lambda feature, sae: None,  # noqa: ARG005
+        about: Mapping[str, Any] = MappingProxyType({}),
         **traits: Any,
     ) -> None:
         self._at_close: list[Callable[[], None]] = []
@@ -66,7 +70,9 @@ class Panel(anywidget.AnyWidget):
         if not choices:
             raise ValueError("a widget needs at least one SAE; got an empty list of `saes`")
         self._has = has
-        super().__init__(saes=choices, sae=sae or choices[0]["name"], **traits)
+        super().__init__(
+            saes=choices, sae=sae or choices[0]["name"], about=plain(dict(about)), **traits
+        )
         self._executor = worker(self._show_status)
         self.on_close(self._executor.close)
         self._newest = 0  # the id of the last request that was given to the worker

@@ -117,6 +117,11 @@ class Steering(Panel):
         """Python that makes the edits and writes both texts again, given the `session`."""
         return code_of(self._settings())
 
+    def restore(self, states: Sequence[Any], here: int) -> None:
+        """Go on from the `history` of another panel, `here` being the state that it shows."""
+        self._history.restore([check_state(state) for state in states], here)
+        self._tell_history()
+
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in SETTINGS}
 
@@ -226,6 +231,9 @@ class Steering(Panel):
         if not any(arm["tokens"] for arm in self.run["arms"]):
             return
         self._history.add(self.run["request"], self.run, gesture)
+        self._tell_history()
+
+    def _tell_history(self) -> None:
         with self.hold_sync():
             self.history = plain(self._history.states)
             self.here = self._history.here
@@ -303,6 +311,32 @@ def check_edit(edit: Any) -> dict[str, Any]:
         raise ValueError(f"an edit is a dict; got {edit!r}")
     try:
         edit_from_json(edit)
-    except TypeError as error:
+    except (TypeError, OverflowError, RecursionError) as error:
         raise ValueError(str(error)) from error
     return dict(edit)
+
+
+def check_state(state: Any) -> dict[str, Any]:
+    """A state of the history as a file has it, or a ValueError that says what is wrong with it."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"a state of the history is a dict; got {state!r}")
+    request = check_request({**field(state, "request", Mapping), "id": 0})
+    del request["id"]
+    return {
+        "id": field(state, "id", int),
+        "parent": field(state, "parent", int),
+        "request": request,
+        "arms": [check_arm(arm) for arm in field(state, "arms", list)],
+    }
+
+
+def check_arm(arm: Any) -> dict[str, Any]:
+    """What the history keeps of an arm, or a ValueError that says what is wrong with it."""
+    if not isinstance(arm, Mapping):
+        raise ValueError(f"an arm is a dict; got {arm!r}")
+    return {
+        "name": field(arm, "name", str),
+        "control": field({"control": "", **arm}, "control", str),
+        "tokens": [field({"token": token}, "token", str) for token in field(arm, "tokens", list)],
+        "nll": None if arm.get("nll") is None else field(arm, "nll", (int, float)),
+    }

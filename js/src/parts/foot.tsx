@@ -4,6 +4,7 @@ import type { ComponentChild } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { count, number, seconds } from "../text";
 import type { Edit, Effects, Run } from "../wire";
+import { sheet } from "./about";
 
 interface Props {
   run: Run | null;
@@ -42,8 +43,6 @@ export function Foot({ run, effects, trouble, edits, message, drawers }: Props) 
       toggle("code");
     }
   };
-  const sheet = (text: string | undefined) =>
-    text === undefined ? null : <pre class="sae-drawer sae-mono">{text}</pre>;
   const offered = [["receipt", RECEIPT, sheet(receipt)] as const, ...drawers];
   const shown = [...offered, ["code", "", sheet(code)] as const].find(([name]) => name === open);
   const asked = (run?.request.edits ?? edits).some((edit) => edit.on ?? true);

@@ -5,6 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { unitFor } from "../edits";
 import { arrange } from "../layout";
 import { brushed, overlaid, STRONGEST } from "../paint";
+import { aboutThis } from "../parts/about";
 import { FeatureCard } from "../parts/card";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, throttle, useDraft, useElapsed, useTrait } from "../parts/host";
@@ -184,6 +185,8 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
   const dense = useTrait(model, "dense");
   const card = useTrait(model, "card");
   const steerable = useTrait(model, "steerable");
+  const about = aboutThis(useTrait(model, "about"), view.sae);
+  const [telling, setTelling] = useState(false);
   const { painted, paint, paintable } = usePainted(model, view);
   const [painting, setPainting] = useState(false);
   const [brush, setBrush] = useState(BRUSH);
@@ -391,7 +394,18 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
             .filter(Boolean)
             .join(" · ")}
         </span>
+        {about && (
+          <button
+            type="button"
+            class="sae-link"
+            aria-expanded={telling}
+            onClick={() => setTelling(!telling)}
+          >
+            about this
+          </button>
+        )}
       </div>
+      {telling && about}
       <Spoken text={said} />
     </div>
   );

@@ -5,6 +5,7 @@ import type { ComponentChild } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { factorBetween, newEdit, scaled, solo } from "../edits";
 import { brief } from "../history";
+import { aboutThis } from "../parts/about";
 import { useDrop } from "../parts/drop";
 import { EditRow } from "../parts/edit";
 import { Fader } from "../parts/fader";
@@ -82,6 +83,7 @@ function Steering({ model }: { model: Model }) {
   const pinned = past.find(({ id }) => id === pinnedId) ?? null;
   const here = useTrait(model, "here");
   const presets = useTrait(model, "presets");
+  const about = useTrait(model, "about");
   const stream = useStream(model);
   const picker = useRef<HTMLInputElement>(null);
   const [draft, setDraft, sendDraft] = useDraft(prompt);
@@ -290,6 +292,7 @@ function Steering({ model }: { model: Model }) {
         onForget={keep}
       />,
     ],
+    ["about this", "", aboutThis(about, chosen, settings.seed)],
   ];
   const advice = unsent ? "Enter runs the new one" : "Run writes anew";
   if ((unsent || stale) && alive && draft !== "") notes.push(advice);
