@@ -290,20 +290,35 @@ def activations(
     model: Model, ids: Int[Tensor, "row position"], hook: str
 ) -> Float[Tensor, "row position ..."]:
     """The activations at `hook`. The layers above it are not run."""
-    check_hook(model, hook)
-    seen: list[Tensor] = []
+    return activations_at(model, ids, [hook])[hook]
 
-    def stop(activation: Tensor) -> None:
-        seen.append(activation)
-        raise StopForward
+
+def activations_at(
+    model: Model, ids: Int[Tensor, "row position"], hooks: Sequence[str]
+) -> dict[str, Float[Tensor, "row ..."]]:
+    """The activations at each of `hooks`, from one pass. The layers above the last are not run."""
+    for hook in hooks:
+        check_hook(model, hook)
+    seen: dict[str, Tensor] = {}
+
+    def keeper(hook: str) -> HookFunction:
+        def keep(activation: Tensor) -> None:
+            seen[hook] = activation
+            if len(seen) == len(set(hooks)):
+                raise StopForward
+
+        return keep
 
     with lock(model), torch.inference_mode():
         try:
-            with attached(model, {hook: stop}):
+            with attached(model, {hook: keeper(hook) for hook in hooks}):
                 Reading(model).advance(ids)
         except StopForward:
-            return seen[0]
-    raise RuntimeError(silent_hook(hook))
+            pass
+    for hook in hooks:
+        if hook not in seen:
+            raise RuntimeError(silent_hook(hook))
+    return seen
 
 
 def silent_hook(hook: str) -> str:

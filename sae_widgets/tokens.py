@@ -86,6 +86,14 @@ def encode_chat(tokenizer: Any, messages: Chat, *, limit: int) -> Encoded:
     return Encoded(ids[:limit], max(0, len(ids) - limit))
 
 
+def without_marks(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of each text alone, with no special token before or after it."""
+    # A browser may send half of a surrogate pair, which no tokenizer takes.
+    whole = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+    encoded = tokenizer(whole, add_special_tokens=False, split_special_tokens=True, verbose=False)
+    return [list(ids) for ids in encoded["input_ids"]]
+
+
 def pieces(tokenizer: Any, ids: Sequence[int]) -> list[Piece]:
     """Say what each of `ids` adds to the text. The `text`s joined are the whole text."""
     spelling = Spelling(tokenizer)
@@ -185,10 +193,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _without_marks(tokenizer: Any, text: str) -> list[int]:
-    # A browser may send half of a surrogate pair, which no tokenizer takes.
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
-    return list(encoded["input_ids"])
+    return without_marks(tokenizer, [text])[0]
 
 
 def _check_message(number: int, message: Any, marks: Sequence[str]) -> None:

@@ -41,7 +41,8 @@ from sae_widgets.tokens import pieces
 from sae_widgets.training.activations import Rows, collect
 from sae_widgets.training.objectives import BatchTopK, Matryoshka, Objective
 from sae_widgets.training.quality import fidelity, recovery, statistics
-from sae_widgets.training.trainer import Recipe, train
+from sae_widgets.training.recipe import Recipe
+from sae_widgets.training.trainer import fit
 
 HERE = Path(__file__).parent
 LAYER = 3
@@ -115,9 +116,17 @@ class Settings:
     models: tuple[int, ...] = MODELS
     seeds: tuple[int, ...] = SEEDS
 
-    @property
-    def recipe(self) -> Recipe:
-        return Recipe(steps=self.sae_steps, batch=self.sae_batch)
+    def recipe(self, plan: Plan, seed: int) -> Recipe:
+        """How an SAE of this kind is trained."""
+        return Recipe(
+            plan.hook,
+            plan.width,
+            plan.objective,
+            steps=self.sae_steps,
+            batch=self.sae_batch,
+            seed=seed,
+            frozen=plan.kind == "frozen",
+        )
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,8 @@ def world_source() -> str:
 
 def sae_source() -> str:
     """What SAEs depend on beside their language model."""
-    training = (f"training/{name}.py" for name in ("activations", "objectives", "trainer"))
+    names = ("activations", "codes", "objectives", "recipe", "sparse", "trainer")
+    training = (f"training/{name}.py" for name in names)
     return source("demo/train.py", "model.py", "sae.py", *training)
 
 
@@ -313,28 +323,15 @@ def make_sae(
         # Brought to the norm of the real model, so that strengths mean the same in both.
         other = training_rows(control, plan.hook, settings.documents)
         trained_on = other * (rows.square().mean() / other.square().mean()).sqrt()
-    recipe = Recipe(
-        steps=settings.sae_steps,
-        batch=settings.sae_batch,
-        seed=seed,
-        frozen=plan.kind == "frozen",
-    )
-    sae = train(
-        Rows(trained_on),
-        plan.objective,
-        hook=plan.hook,
-        d_sae=plan.width,
-        recipe=recipe,
-        progress=False,
-    )
+    recipe = settings.recipe(plan, seed)
+    sae = fit(Rows(trained_on), recipe, progress=False)
     sae.name, sae.title, sae.placebo = plan.name, plan.title, plan.placebo
     sae.provenance = {
         "model": "postcards" if plan.kind != "untrained" else "postcards, untrained",
         "made by": "python -m sae_widgets.demo.train",
         "data": f"{settings.documents} Postcards documents, seed {SAE_SEED}",
         "vectors": len(trained_on),
-        "objective": {"name": type(plan.objective).__name__, **asdict(plan.objective)},  # type: ignore[call-overload]
-        "recipe": asdict(recipe),
+        "recipe": recipe.to_json(),
         "seed": seed,
         "depends on": key,
         "versions": versions(),
@@ -601,8 +598,7 @@ def sae_stage(
             "plan": asdict(plan),
             "code": sae_source(),
             "data": [SAE_SEED, settings.documents],
-            "recipe": asdict(settings.recipe),
-            "seed": seed,
+            "recipe": settings.recipe(plan, seed).to_json(),
         },
         partial(
             make_sae,

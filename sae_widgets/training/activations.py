@@ -1,22 +1,25 @@
-"""Activations to train on: a model is run only as far as its hook point.
+"""Activations to train on: a model is run only as far as its hook points.
 
 `Rows` holds vectors in memory; `Stream` runs the model as it goes and mixes vectors in a buffer
 of a fixed size, for corpora whose activations do not fit. Special tokens are left out of both:
 the first position is an attention sink whose norm dwarfs every other.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Protocol, runtime_checkable
+from itertools import count, islice
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
-from sae_widgets.model import Model, activations, device_of
+from sae_widgets.model import Model, activations, activations_at, device_of
 from sae_widgets.tokens import special_ids
+from sae_widgets.training.corpus import Corpus
 
 
 def vectors(
@@ -33,7 +36,19 @@ def vectors(
     `special` ids are left out; None means those that the model's tokenizer calls special.
     """
     for ids, keep in batches(texts, batch, marks(model, special)):
-        yield activations(model, ids.to(device_of(model)), hook).flatten(2).cpu()[keep]
+        yield kept(activations(model, ids.to(device_of(model)), hook), keep, hook)
+
+
+def kept(
+    x: Float[Tensor, "text ..."], keep: Bool[Tensor, "text position"], hook: str
+) -> Float[Tensor, "vector d_model"]:
+    """The activations that count, those of heads side by side, out of inference mode."""
+    if x.shape[:2] != keep.shape:
+        raise ValueError(
+            f"what is found at {hook!r} has shape {tuple(x.shape)}, which is no vector for each "
+            "token; blocks.N.hook_resid_post, hook_mlp_out and attn.hook_z have one"
+        )
+    return x.flatten(2).cpu()[keep]
 
 
 def marks(model: Model, special: frozenset[int] | None) -> frozenset[int]:
@@ -75,11 +90,11 @@ def batches(
         yield ids, inside & ordinary
 
 
-@runtime_checkable
-class Source(Protocol):
-    """A torch dataset of activations that can show some of itself first: `Rows` or `Stream`."""
+Vectors = dict[str, Tensor]
+"""By hook point, activations [vector, d] at the same tokens."""
 
-    def sample(self, count: int, seed: int = 0) -> Float[Tensor, "vector d_model"]: ...
+TOKENS = 8192
+"""How many tokens a stream has the model read at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,60 +120,117 @@ class Rows(Dataset[Float[Tensor, "*batch d_model"]]):
 
 
 @dataclass(frozen=True, eq=False)
-class Stream(IterableDataset[Float[Tensor, " d_model"]]):
-    """Activations made while they are used, mixed in a buffer of `buffer` vectors.
+class Stream:
+    """Batches of `batch` vectors without end, made while they are used.
 
-    The buffer is filled, shuffled, and its second half handed out before it is filled again, so
-    neighbours of one text are spread over the buffer, and memory does not grow with the corpus.
-    `texts` must be iterable anew for every epoch: a list, or an object that makes its texts.
+    The texts are dealt into `shards`. Of each shard, contexts that hold `buffer / shards` vectors
+    are run through the model, the vectors shuffled and all handed out before the next are made; a
+    shard begins anew when its texts are used up, so that nothing is repeated while there is
+    something new, and memory does not grow with the corpus. Every batch has equal shares of all
+    shards. Of `world` processes, number `rank` makes its part of the shards and so of each batch:
+    what a batch consists of does not depend on how many processes make it.
+
+    `start` batches are passed over. The model is run for none but the last few of them.
     """
 
     model: Model
-    hook: str
-    texts: Iterable[Sequence[int]]
-    special: frozenset[int] | None = None
-    buffer: int = 200_000
-    batch: int = 64
+    hooks: Sequence[str]
+    corpus: Corpus
+    batch: int
+    buffer: int
+    shards: int = 1
     seed: int = 0
+    rank: int = 0
+    world: int = 1
+    start: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.texts, Iterator):
+        if self.batch % self.shards or self.shards % self.world:
             raise ValueError(
-                "the texts of a stream are read once for each epoch, and these can be read only "
-                "once; pass a list, or an object whose __iter__ starts anew"
+                f"a batch of {self.batch} vectors cannot come in equal shares from {self.shards} "
+                f"shards of the texts, and these from {self.world} processes: the batch must be a "
+                "multiple of the shards, and these of the processes"
             )
 
-    def __iter__(self) -> Iterator[Float[Tensor, " d_model"]]:
-        generator = torch.Generator().manual_seed(self.seed)
-        held: list[Tensor] = []
-        size = 0
-        for block in vectors(
-            self.model, self.hook, self.texts, special=self.special, batch=self.batch
-        ):
-            held.append(block)
-            size += len(block)
-            if size >= self.buffer:
-                mixed = shuffled(torch.cat(held), generator)
-                half = len(mixed) // 2
-                yield from mixed[half:]
-                held, size = [mixed[:half]], half
-        if size:
-            yield from shuffled(torch.cat(held), generator)
+    def __iter__(self) -> Iterator[Vectors]:
+        own = range(self.rank, self.shards, self.world)
+        shares = [self._share(shard) for shard in own]
+        while True:
+            parts = [next(share) for share in shares]
+            yield {hook: torch.cat([part[hook] for part in parts]) for hook in self.hooks}
 
-    def sample(self, count: int, seed: int = 0) -> Float[Tensor, "vector d_model"]:
-        """`count` vectors from the beginning of the stream."""
-        held: list[Tensor] = []
-        for block in vectors(
-            self.model, self.hook, self.texts, special=self.special, batch=self.batch
-        ):
-            held.append(block)
-            if sum(map(len, held)) >= count:
-                break
-        return shuffled(torch.cat(held), torch.Generator().manual_seed(seed))[:count]
+    def sample(self, count: int) -> Vectors:
+        """Vectors from the beginning of the texts, `count` or all if there are fewer."""
+        held = next(self._blocks(lambda: self.corpus.part(0, 1), count), Block([]))
+        return {hook: x[:count] for hook, x in self._run(held).items()}
+
+    def _share(self, shard: int) -> Iterator[Vectors]:
+        """What one shard gives to each batch."""
+        size = self.batch // self.shards
+        passed = self.start * size
+        held: list[Vectors] = []
+        missing = size
+        blocks = self._blocks(
+            lambda: self.corpus.part(shard, self.shards), -(-self.buffer // self.shards), anew=True
+        )
+        for number, block in enumerate(blocks):
+            if passed >= block.vectors:
+                passed -= block.vectors
+                continue
+            x = self._run(block)
+            order = torch.randperm(block.vectors, generator=self._chance(shard, number))[passed:]
+            passed = 0
+            while len(order):
+                taken, order = order[:missing], order[missing:]
+                held.append({hook: x[hook][taken] for hook in self.hooks})
+                missing -= len(taken)
+                if not missing:
+                    yield {hook: torch.cat([some[hook] for some in held]) for hook in self.hooks}
+                    held, missing = [], size
+
+    def _blocks(
+        self, contexts: Callable[[], Iterator[list[int]]], least: int, *, anew: bool = False
+    ) -> Iterator[Block]:
+        """Neighbouring contexts that hold `least` vectors together, or what is left of them."""
+        special = special_ids(self.model.tokenizer)
+        for _ in count() if anew else range(1):
+            empty = True
+            held, vectors = [], 0
+            for ids in contexts():
+                held.append(ids)
+                vectors += sum(token not in special for token in ids)
+                if vectors >= least:
+                    yield Block(held, vectors)
+                    empty, held, vectors = False, [], 0
+            if vectors:
+                yield Block(held, vectors)
+            elif empty:
+                raise ValueError(
+                    "there is nothing to train on: the texts have no token but special ones"
+                    + (f", or are fewer than the {self.shards} shards" if self.shards > 1 else "")
+                )
+
+    def _run(self, block: Block) -> Vectors:
+        """The activations of a block, in no particular order."""
+        special = special_ids(self.model.tokenizer)
+        found: dict[str, list[Tensor]] = {hook: [] for hook in self.hooks}
+        # Texts of one length together, so that few positions are computed only to be left out.
+        contexts = sorted(block.contexts, key=len)
+        for ids, keep in batches(contexts, max(1, TOKENS // self.corpus.context), special):
+            seen = activations_at(self.model, ids.to(device_of(self.model)), self.hooks)
+            for hook, x in seen.items():
+                found[hook].append(kept(x, keep, hook))
+        return {hook: torch.cat(parts) for hook, parts in found.items()}
+
+    def _chance(self, shard: int, block: int) -> torch.Generator:
+        """Random numbers of its own for every block, so that no earlier one need be made again."""
+        digest = hashlib.sha256(f"{self.seed} {shard} {block}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
 
-def shuffled(
-    x: Float[Tensor, "vector d_model"], generator: torch.Generator
-) -> Float[Tensor, "vector d_model"]:
-    """The same vectors in another order."""
-    return x[torch.randperm(len(x), generator=generator)]
+@dataclass(frozen=True)
+class Block:
+    """Contexts whose activations are made at once, and of how many tokens."""
+
+    contexts: list[list[int]]
+    vectors: int = 0

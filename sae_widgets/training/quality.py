@@ -97,23 +97,22 @@ def fidelity(sae: SAE, x: Float[Tensor, "vector d_model"]) -> Fidelity:
 @torch.inference_mode()
 def statistics(sae: SAE, x: Float[Tensor, "vector d_model"]) -> Stats:
     """How strongly and how often each feature fires on `x`: what the interface scales by."""
-    d_sae = sae.W_dec.shape[0]
-    peak, total, fired = torch.zeros(d_sae), torch.zeros(d_sae), torch.zeros(d_sae)
+    peak, total, fired = (torch.zeros_like(sae.b_enc) for _ in range(3))
     for tile in torch.split(x, TILE):
-        values = sae.encode(tile)
+        values = sae.encode(tile.to(sae.W_enc))
         peak = torch.maximum(peak, values.amax(0))
         total += values.sum(0)
         fired += (values > 0).sum(0)
-    histogram = torch.zeros(d_sae, BINS, dtype=torch.long)
+    histogram = torch.zeros(sae.d_sae, BINS, dtype=torch.long, device=peak.device)
     for tile in torch.split(x, TILE):
-        histogram += bins(sae.encode(tile), peak)
+        histogram += bins(sae.encode(tile.to(sae.W_enc)), peak)
     return Stats(
-        peak=peak,
-        density=fired / len(x),
-        mean=total / fired.clamp(min=1),
-        norm=x.norm(dim=1).mean().item(),
+        peak=peak.cpu(),
+        density=(fired / len(x)).cpu(),
+        mean=(total / fired.clamp(min=1)).cpu(),
+        norm=x.float().norm(dim=1).mean().item(),
         tokens=len(x),
-        histogram=histogram,
+        histogram=histogram.cpu(),
     )
 
 

@@ -1,52 +1,42 @@
-"""Train an SAE with `transformers.Trainer`: its loop, schedule, clipping and progress bar.
+"""Train SAEs with `transformers.Trainer`: its loop, schedule, checkpoints and progress bar.
 
 The inputs are scaled by one constant so that E[|x|^2] = d_model, which makes one learning rate
-serve models of any norm; the constant is folded into the weights when training ends. Decoder rows
-keep unit norm. What a threshold of the batch was during training becomes the threshold of a
-JumpReLU, so that afterwards a vector's features do not depend on its neighbours.
+serve models of any norm; the constant is folded into the weights when training ends, and so are
+the norms of decoder rows. Several SAEs may learn side by side from the same tokens: each is as it
+would be alone.
 """
 
+from __future__ import annotations
+
 import math
+import shutil
 import tempfile
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
 
-from sae_widgets.sae import SAE, JumpReLU
-from sae_widgets.training.activations import Rows, Source
-from sae_widgets.training.objectives import Objective
+from sae_widgets.sae import SAE, JumpReLU, Relu
+from sae_widgets.training import agree
+from sae_widgets.training.activations import Rows, Stream, Vectors
+from sae_widgets.training.folder import last_checkpoint, step_of
+from sae_widgets.training.objectives import Batch, Outcome
+from sae_widgets.training.recipe import Recipe
+from sae_widgets.training.tally import Tally
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class Recipe:
-    """How long and how fast to train. `lr` None: 2e-4 / sqrt(d_sae / 2^14), at most 2e-3.
-
-    `warmup` and `decay` are shares of the run. A feature is dead when it has not fired for
-    `patience` of the run. With `frozen` the decoder keeps its random directions: a placebo.
-    """
-
-    steps: int = 1000
-    batch: int = 2048
-    lr: float | None = None
-    warmup: float = 0.05
-    decay: float = 0.2
-    clip: float = 1.0
-    patience: float = 0.05
-    seed: int = 0
-    frozen: bool = False
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1:
-            raise ValueError(f"steps and batch must be at least 1; got {self.steps}, {self.batch}.")
-
-    def rate(self, d_sae: int) -> float:
-        """The peak learning rate for a dictionary of `d_sae` features."""
-        return min(2e-3, 2e-4 / math.sqrt(d_sae / 2**14)) if self.lr is None else self.lr
+SAMPLE = 32_768
+"""From so many vectors an SAE's scale and the place it starts at are taken."""
 
 
 class Learner(nn.Module):
@@ -55,171 +45,365 @@ class Learner(nn.Module):
     threshold: Tensor  # running mean of the smallest kept value
     silent: Tensor  # [feature] steps since it last fired
     scale: Tensor  # inputs are multiplied by it
+    seen: Tensor  # steps made
 
-    def __init__(
-        self,
-        sae: SAE,
-        objective: Objective,
-        scale: float,
-        patience: int,
-        memory: float = 0.99,
-    ) -> None:
+    def __init__(self, sae: SAE, recipe: Recipe, scale: float) -> None:
         super().__init__()
         self.sae = sae
-        self.objective = objective
-        self.patience = patience
-        self.memory = memory
+        self.recipe = recipe
+        self.objective = settled(recipe.objective)
+        self.tally = Tally(sae.d_model, sae.d_sae)
         self.register_buffer("threshold", torch.tensor(-1.0))
-        self.register_buffer("silent", torch.zeros(sae.W_dec.shape[0], dtype=torch.long))
+        self.register_buffer("silent", torch.zeros(sae.d_sae, dtype=torch.long))
         self.register_buffer("scale", torch.tensor(scale))
+        self.register_buffer("seen", torch.tensor(0))
 
-    def forward(self, x: Float[Tensor, "vector d_model"]) -> dict[str, Tensor]:
+    @property
+    def dead(self) -> Tensor:
+        """The features that have not fired for long."""
+        return self.silent > self.recipe.silence
+
+    def forward(self, x: Float[Tensor, "vector d_model"]) -> Float[Tensor, ""]:
         """The loss of a batch; counts firings and follows the threshold while training."""
-        outcome = self.objective(self.sae, x.float() * self.scale, self.silent > self.patience)
+        x = x.float() * self.scale
+        batch = Batch(x, x, self.dead, float(self.seen) / self.recipe.steps)
+        outcome = self.objective(self.sae, batch)
         if self.training:
-            with torch.no_grad():
-                fired = (outcome.values > 0).any(0)
-                self.silent.add_(1).masked_fill_(fired, 0)
-                first = bool(self.threshold < 0)
-                self.threshold.lerp_(outcome.threshold, 1.0 if first else 1 - self.memory)
-        return {"loss": outcome.loss}
+            self._count(batch, outcome)
+        return outcome.loss
+
+    @torch.no_grad()
+    def _count(self, batch: Batch, outcome: Outcome) -> None:
+        fired = agree.total(outcome.fired)
+        self.seen += 1
+        self.silent.add_(1).masked_fill_(fired > 0, 0)
+        if outcome.threshold is not None:
+            first = bool(self.threshold < 0)
+            self.threshold.lerp_(outcome.threshold, 1.0 if first else 1 - self.recipe.memory)
+        self.tally.add(batch.y, outcome.guess, outcome.fired)
+
+    def log(self) -> dict[str, Any]:
+        """What was counted since the last time, of all processes."""
+        dead = self.dead.float().mean().item()
+        threshold = {"threshold": self.threshold.item()} if self.threshold > 0 else {}
+        return {**self.tally.read(), "dead": dead, **threshold}
 
     @torch.no_grad()
     def finished(self) -> SAE:
-        """The trained SAE for activations as the model makes them, as a JumpReLU.
-
-        With y = s x inside and unit rows in `W_dec`, dividing both biases, the thresholds and so
-        every feature's value by s gives the same reconstruction of x itself.
-        """
-        inner = self.sae
-        d_model, d_sae = inner.W_enc.shape
-        threshold = (self.threshold / self.scale).expand(d_sae).clone()
-        sae = SAE(d_model, d_sae, inner.hook, JumpReLU(threshold), pre_bias=True)
-        sae.W_enc.copy_(inner.W_enc)
-        sae.W_dec.copy_(inner.W_dec)
-        sae.b_enc.copy_(inner.b_enc / self.scale)
-        sae.b_dec.copy_(inner.b_dec / self.scale)
+        """The trained SAE for activations as the model makes them, with directions of unit norm."""
+        inner = self.objective.finished(self.sae, float(self.threshold))
+        sae = rescaled(inner if self.objective.unit_rows else unit(inner), float(self.scale))
+        sae.name = sae.title = self.recipe.name or self.recipe.hook
         return sae.requires_grad_(False).eval()
+
+
+class Learners(nn.Module):
+    """SAEs that learn from the same tokens."""
+
+    def __init__(self, learners: Sequence[Learner]) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(learners)
+
+    def __iter__(self) -> Any:
+        return iter(self.each)
+
+    def forward(self, x: Mapping[str, Float[Tensor, "vector d_model"]]) -> dict[str, Tensor]:
+        """The sum of the losses. The gradient of each SAE comes from its own."""
+        return {"loss": torch.stack([learner(x[learner.sae.hook]) for learner in self]).sum()}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        # The encoder lies in memory by feature, and safetensors takes nothing that lies so.
+        state = super().state_dict(*args, **kwargs)
+        return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+@torch.no_grad()
+def unit(sae: SAE) -> SAE:
+    """The same SAE with decoder rows of unit norm: f |d| is the value, d / |d| the direction."""
+    if not isinstance(sae.activation, Relu | JumpReLU):
+        return sae  # which features a TopK keeps would change
+    norm = sae.W_dec.norm(dim=1).clamp(min=torch.finfo(sae.W_dec.dtype).tiny)
+    sae.W_dec.div_(norm[:, None])
+    sae.W_enc.mul_(norm)
+    sae.b_enc.mul_(norm)
+    if isinstance(sae.activation, JumpReLU):
+        sae.activation.threshold.mul_(norm)
+    return sae
+
+
+@torch.no_grad()
+def rescaled(sae: SAE, scale: float) -> SAE:
+    """The SAE for x where it was one for y = scale * x, with the same directions.
+
+    Dividing both biases, the thresholds and so every feature's value by the scale gives the same
+    reconstruction of x itself.
+    """
+    sae.b_enc.div_(scale)
+    sae.b_dec.div_(scale)
+    if isinstance(sae.activation, JumpReLU):
+        sae.activation.threshold.div_(scale)
+    return sae
 
 
 class UnitRows(TrainerCallback):
     """Keep decoder rows at unit norm: steps along a row are taken out, and drift put right."""
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        W_dec = kwargs["model"].sae.W_dec
-        if W_dec.grad is not None:
-            along = (W_dec.grad * W_dec).sum(1, keepdim=True)
-            W_dec.grad.sub_(along * W_dec.detach())
+        for W_dec in held(kwargs["model"]):
+            if W_dec.grad is not None:
+                along = (W_dec.grad * W_dec).sum(1, keepdim=True)
+                W_dec.grad.sub_(along * W_dec.detach())
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        W_dec = kwargs["model"].sae.W_dec
-        if W_dec.requires_grad:
+        for W_dec in held(kwargs["model"]):
             with torch.no_grad():
                 W_dec.div_(W_dec.norm(dim=1, keepdim=True))
 
 
+def held(learners: Learners) -> list[nn.Parameter]:
+    """The decoders whose rows are held at unit norm, and are not frozen."""
+    decoders = [each.sae.W_dec for each in learners if each.objective.unit_rows]
+    return [W_dec for W_dec in decoders if W_dec.requires_grad]
+
+
+class Progress(ProgressCallback):
+    """A bar with the newest figures beside it."""
+
+    def on_log(
+        self,
+        args: Any,  # noqa: ARG002
+        state: Any,  # noqa: ARG002
+        control: Any,  # noqa: ARG002
+        logs: Any = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        bar: Any = self.training_bar
+        if bar is not None and logs:
+            shown = {name: logs[name] for name in ("loss", "fvu", "l0", "dead") if name in logs}
+            bar.set_postfix({name: f"{x:.3g}" for name, x in shown.items()})
+
+
+class Endless(IterableDataset[Vectors]):
+    """A stream as torch's loader takes it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[Vectors]:
+        return iter(self.stream)
+
+
 class SAETrainer(Trainer):
-    """`transformers.Trainer` for a `Learner`: batches are tensors, decoder rows stay unit."""
+    """`transformers.Trainer` for `Learners`: batches are vectors by hook point.
+
+    What the log holds beside loss, learning_rate and grad_norm is in `Learner.log`; with several
+    SAEs each figure begins with the name of its own, as in "blocks.0.hook_resid_post/fvu".
+    """
 
     def __init__(
         self,
-        learner: Learner,
-        activations: Any,
-        recipe: Recipe,
-        folder: str,
+        learners: Learners,
+        activations: Rows | Stream,
+        arguments: TrainingArguments,
         *,
+        callbacks: Sequence[TrainerCallback] = (),
         progress: bool = True,
     ) -> None:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            max_steps=recipe.steps,
-            per_device_train_batch_size=recipe.batch,
-            learning_rate=recipe.rate(learner.sae.W_dec.shape[0]),
-            weight_decay=0.0,
-            max_grad_norm=recipe.clip,
-            lr_scheduler_type="warmup_stable_decay",
-            warmup_steps=max(1, round(recipe.warmup * recipe.steps)),
-            lr_scheduler_kwargs={
-                "num_decay_steps": round(recipe.decay * recipe.steps),
-                "decay_type": "linear",
-            },
-            dataloader_drop_last=True,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            seed=recipe.seed,
-            data_seed=recipe.seed,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=not progress,
-            logging_nan_inf_filter=False,
-            remove_unused_columns=False,
-        )
+        self.learners = learners
+        self.folder = Path(settled(arguments.output_dir))
         super().__init__(
-            model=learner,
+            model=learners,
             args=arguments,
-            train_dataset=activations,
-            data_collator=as_input,
-            callbacks=[UnitRows()],
+            train_dataset=activations if isinstance(activations, Rows) else Endless(activations),
+            data_collator=self._as_input,
+            callbacks=[UnitRows(), *([Progress()] if progress else []), *callbacks],
+        )
+        self.remove_callback(PrinterCallback)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        if isinstance(self.train_dataset, Rows):
+            return super().get_train_dataloader()
+        # A stream makes whole batches, and each process its own part of them.
+        assert isinstance(self.train_dataset, Endless)
+        return DataLoader(
+            self.train_dataset,
+            batch_size=None,
+            collate_fn=self._as_input,
+            pin_memory=self.args.dataloader_pin_memory,
         )
 
+    def _as_input(self, batch: Any) -> dict[str, dict[str, Tensor]]:
+        """What the loader read, as the learners' argument."""
+        if isinstance(batch, Mapping):
+            return {"x": dict(batch)}
+        x = batch if isinstance(batch, Tensor) else torch.stack(list(batch))
+        return {"x": {learner.sae.hook: x for learner in self.learners}}
 
-def as_input(batch: Any) -> dict[str, Tensor]:
-    """What the loader read, as the learner's argument."""
-    return {"x": batch if isinstance(batch, Tensor) else torch.stack(list(batch))}
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ARG002
+        if self.optimizer is None:
+            made, settings = self.get_optimizer_cls_and_kwargs(self.args)
+            groups = [
+                {
+                    "params": [p for p in learner.parameters() if p.requires_grad],
+                    "lr": learner.recipe.lr,
+                    "betas": (learner.recipe.beta1, 0.999),
+                    "weight_decay": 0.0,
+                }
+                for learner in self.learners
+            ]
+            self.optimizer = made(groups, **settings)
+        return self.optimizer
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:  # noqa: ARG002
+        norms = [
+            nn.utils.clip_grad_norm_(learner.parameters(), learner.recipe.clip)
+            for learner in self.learners
+        ]
+        norm: Tensor = torch.stack(norms).norm()
+        return norm
+
+    def run(self, checkpoint: Path | None) -> None:
+        """Train to the end, from a checkpoint on if there is one."""
+        if checkpoint is None:
+            self.train()
+        elif step_of(checkpoint) < self.args.max_steps:
+            self.train(resume_from_checkpoint=str(checkpoint))
+        else:
+            self.learners.load_state_dict(load_file(checkpoint / "model.safetensors"))
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        loss: Any = super().compute_loss(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"training stopped at step {self.state.global_step + 1}: the loss is "
+                f"{loss.item()}. {self._blame(args[1])} {self._last_good()}"
+            )
+        return loss
+
+    def _blame(self, inputs: Any) -> str:
+        for hook, x in inputs["x"].items():
+            if not torch.isfinite(x).all():
+                return f"The model's activations at {hook!r} hold NaN or infinite numbers."
+        return "The activations are finite, so training diverged; a smaller lr helps most often."
+
+    def _last_good(self) -> str:
+        last = last_checkpoint(self.folder)
+        return f"The last good checkpoint is {last}." if last else "No checkpoint was kept."
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        step = self.state.global_step
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(self.folder / f"checkpoint-{step}", ignore_errors=True)
+            raise OSError(
+                f"training stopped at step {step}: its checkpoint could not be written ({error}). "
+                f"{self._last_good()} Make room and resume"
+            ) from error
+
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            told = [(learner.recipe.name, learner.log()) for learner in self.learners]
+            for name, figures in told:
+                start = "" if len(told) == 1 else f"{name}/"
+                logs.update({start + figure: value for figure, value in figures.items()})
+        super().log(logs, start_time)
 
 
-def train(
-    activations: Source,
-    objective: Objective,
-    *,
-    hook: str,
-    d_sae: int,
-    recipe: Recipe | None = None,
-    progress: bool = True,
-) -> SAE:
-    """Train an SAE of `d_sae` features for `hook` on `activations` (a `Rows` or a `Stream`)."""
-    recipe = recipe or Recipe()
-    sample = activations.sample(32_768, recipe.seed).float()
-    d_model = sample.shape[1]
-    if not torch.isfinite(sample).all():
-        raise ValueError(
-            "the activations hold NaN or infinite numbers; look at the model's output."
-        )
-    if objective.k > d_sae:
-        raise ValueError(f"k = {objective.k} features cannot fire of a dictionary of {d_sae}.")
-    if isinstance(activations, Rows) and len(activations) < recipe.batch:
+def arguments(
+    recipe: Recipe, folder: str, save_every: int | None = None, *, streaming: bool = False
+) -> TrainingArguments:
+    """The settings of transformers' trainer for a recipe.
+
+    A stream passes over by itself what a resumed run has seen; of rows the trainer does.
+    """
+    return TrainingArguments(
+        output_dir=folder,
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.batch,
+        weight_decay=0.0,
+        max_grad_norm=recipe.clip,
+        lr_scheduler_type="warmup_stable_decay",
+        warmup_steps=max(1, round(recipe.warmup * recipe.steps)),
+        lr_scheduler_kwargs={
+            "num_decay_steps": round(recipe.decay * recipe.steps),
+            "decay_type": "linear",
+        },
+        bf16=recipe.precision == "bfloat16",
+        dataloader_drop_last=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ignore_data_skip=streaming,
+        ddp_broadcast_buffers=False,
+        ddp_find_unused_parameters=False,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        save_strategy="no" if save_every is None else "steps",
+        save_steps=save_every or 0,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=max(1, recipe.steps // 100),
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+
+
+def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
+    """Train an SAE on activations in memory. Nothing is kept on disk."""
+    if len(activations) < recipe.batch:
         raise ValueError(
             f"{len(activations)} vectors do not fill one batch of {recipe.batch}: collect more, or "
             "pass a Recipe with a smaller batch"
         )
-    scale = math.sqrt(d_model) / float(sample.square().sum(1).mean().sqrt())
-    learner = Learner(
-        initial(d_model, d_sae, hook, geometric_median(sample[:8192] * scale), recipe),
-        objective,
-        scale,
-        patience=max(1, round(recipe.patience * recipe.steps)),
-    )
+    sample = activations.sample(SAMPLE, recipe.seed)
+    learners = Learners([started(recipe.filled(sample.shape[1]), sample)])
     # The trainer asks for a folder, though nothing is kept there.
     with tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder:
-        SAETrainer(learner, activations, recipe, folder, progress=progress).train()
-    return learner.to("cpu").finished()
+        SAETrainer(learners, activations, arguments(recipe, folder), progress=progress).train()
+    (learner,) = learners.to("cpu")
+    sae: SAE = learner.finished()
+    return sae
 
 
-def initial(
-    d_model: int, d_sae: int, hook: str, centre: Float[Tensor, " d_model"], recipe: Recipe
-) -> SAE:
-    """An untrained SAE: random unit directions, the encoder their transpose, no offsets."""
+def started(recipe: Recipe, sample: Float[Tensor, "vector d_model"]) -> Learner:
+    """A learner for vectors like those of `sample`."""
+    sample = sample.float()
+    if not torch.isfinite(sample).all():
+        raise ValueError(
+            "the activations hold NaN or infinite numbers; look at the model's output."
+        )
+    scale = math.sqrt(sample.shape[1]) / float(sample.square().sum(1).mean().sqrt())
+    return Learner(initial(recipe, geometric_median(sample[:8192] * scale)), recipe, scale)
+
+
+def initial(recipe: Recipe, centre: Float[Tensor, " d_model"]) -> SAE:
+    """An untrained SAE: random directions of one norm, the encoder their transpose, no offsets."""
+    sae = blank(recipe, len(centre))
     generator = torch.Generator().manual_seed(recipe.seed)
-    directions = F.normalize(torch.randn(d_sae, d_model, generator=generator), dim=1)
-    sae = SAE(d_model, d_sae, hook, pre_bias=True)
+    directions = F.normalize(torch.randn(sae.d_sae, len(centre), generator=generator), dim=1)
+    objective = settled(recipe.objective)
     with torch.no_grad():
-        sae.W_dec.copy_(directions)
-        sae.W_enc.copy_(directions.T)
-        sae.b_enc.zero_()
-        sae.b_dec.copy_(centre)
+        sae.W_dec.copy_(objective.row_norm * directions)
+        sae.W_enc.copy_(sae.W_dec.T)
+        sae.b_dec.copy_(centre if objective.pre_bias else torch.zeros_like(centre))
+    return sae
+
+
+def blank(recipe: Recipe, d_model: int) -> SAE:
+    """An SAE with the parameters that `recipe` trains."""
+    objective = settled(recipe.objective)
+    sae = SAE(d_model, settled(recipe.d_sae), recipe.hook, pre_bias=objective.pre_bias)
+    objective.equip(sae)
     sae.requires_grad_(True)
     sae.W_dec.requires_grad_(not recipe.frozen)
     return sae
+
+
+def settled(value: T | None) -> T:
+    """What a recipe that is filled says."""
+    assert value is not None
+    return value
 
 
 def geometric_median(

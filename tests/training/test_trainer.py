@@ -5,43 +5,53 @@ import math
 
 import pytest
 import torch
+from planted import planted
 from torch.nn import functional as F
 
+from sae_widgets.sae import SAE, JumpReLU, Relu, TopK
 from sae_widgets.training.activations import Rows
 from sae_widgets.training.objectives import BatchTopK, Matryoshka
+from sae_widgets.training.recipe import Recipe
 from sae_widgets.training.trainer import (
     Learner,
-    Recipe,
+    Learners,
     SAETrainer,
     UnitRows,
+    arguments,
+    fit,
     geometric_median,
     initial,
-    train,
+    rescaled,
+    unit,
 )
 
 
-def planted(vectors=6000, seed=0):
-    """Sums of two of 12 known directions in 8 dimensions, far from the origin and large."""
-    generator = torch.Generator().manual_seed(seed)
-    directions = F.normalize(torch.randn(12, 8, generator=generator), dim=1)
-    chosen = torch.rand(vectors, 12, generator=generator).topk(2).indices
-    strength = 1 + torch.rand(vectors, 2, generator=generator)
-    codes = torch.zeros(vectors, 12).scatter(1, chosen, strength)
-    return 20 * (codes @ directions) + 5.0, directions
+def recipe(d_sae=24, objective=None, **options):
+    return Recipe("h", d_sae, objective or BatchTopK(2), **options)
+
+
+def learner(d_model=2, d_sae=2, scale=1.0, **options):
+    filled = recipe(d_sae, BatchTopK(1), **options).filled(d_model)
+    return Learner(initial(filled, torch.zeros(d_model)), filled, scale)
+
+
+def trainer(learners, x, folder):
+    return SAETrainer(
+        Learners(learners), Rows(x), arguments(learners[0].recipe, str(folder)), progress=False
+    )
 
 
 @pytest.fixture(scope="module")
 def trained():
     x, directions = planted()
-    recipe = Recipe(steps=400, batch=256, lr=1e-2, seed=1)
-    sae = train(Rows(x), BatchTopK(2), hook="h", d_sae=24, recipe=recipe, progress=False)
+    sae = fit(Rows(x), recipe(steps=400, batch=256, lr=1e-2, seed=1), progress=False)
     return sae, x, directions
 
 
 def test_planted_directions_are_found(trained):
     sae, _, directions = trained
     nearest = (directions @ sae.W_dec.T).amax(1)
-    untrained = initial(8, 24, "h", torch.zeros(8), Recipe(seed=1)).W_dec.detach()
+    untrained = initial(recipe(seed=1), torch.zeros(8)).W_dec.detach()
     assert nearest.min() > 0.8
     assert nearest.mean() > (directions @ untrained.T).amax(1).mean() + 0.1
 
@@ -65,70 +75,142 @@ def test_after_training_a_vector_is_encoded_without_regard_to_its_neighbours(tra
 
 def test_the_same_seed_trains_the_same_sae():
     x, _ = planted()
-    recipe = Recipe(steps=5, batch=64, seed=4)
-    one, two = (
-        train(Rows(x), BatchTopK(2), hook="h", d_sae=24, recipe=recipe, progress=False)
-        for _ in range(2)
-    )
+    one, two = (fit(Rows(x), recipe(steps=5, batch=64, seed=4), progress=False) for _ in range(2))
     assert torch.equal(one.W_enc, two.W_enc)
     assert torch.equal(one.b_dec, two.b_dec)
 
 
 def test_a_frozen_decoder_stays_random_while_the_encoder_learns():
     x, _ = planted()
-    recipe = Recipe(steps=20, batch=64, seed=4, frozen=True)
-    start = initial(8, 24, "h", torch.zeros(8), recipe)
-    sae = train(Rows(x), Matryoshka(2, (8, 24)), hook="h", d_sae=24, recipe=recipe, progress=False)
+    frozen = recipe(objective=Matryoshka(2, (8, 24)), steps=20, batch=64, seed=4, frozen=True)
+    start = initial(frozen, torch.zeros(8))
+    sae = fit(Rows(x), frozen, progress=False)
     assert torch.equal(sae.W_dec, start.W_dec)
     assert not torch.allclose(sae.W_enc, start.W_enc)
 
 
+def test_saes_that_learn_side_by_side_are_as_they_would_be_alone(tmp_path):
+    x, _ = planted(500)
+    shared = {"steps": 12, "batch": 64, "clip": 0.01}
+    recipes = [
+        recipe(24, BatchTopK(2), lr=1e-2, **shared).filled(8),
+        recipe(32, Matryoshka(3, (8, 32)), lr=1e-3, beta1=0.5, **shared).filled(8),
+    ]
+
+    def made(some):
+        return [Learner(initial(each, x[:50].mean(0)), each, 0.1) for each in some]
+
+    together = made(recipes)
+    trainer(together, x, tmp_path).train()
+    for each, one in zip(recipes, together, strict=True):
+        alone = made([each])
+        trainer(alone, x, tmp_path).train()
+        torch.testing.assert_close(one.sae.W_enc, alone[0].sae.W_enc, atol=0, rtol=0)
+        torch.testing.assert_close(one.sae.b_dec, alone[0].sae.b_dec, atol=0, rtol=0)
+
+
+def test_the_log_tells_how_training_goes(tmp_path):
+    x, _ = planted(2000)
+    one = Learner(initial(recipe(lr=1e-2).filled(8), x.mean(0) * 0.1), recipe().filled(8), 0.1)
+    one.recipe = recipe(steps=40, batch=50, lr=1e-2).filled(8)
+    made = trainer([one], x, tmp_path)
+    made.train()
+    first, *_, last = [line for line in made.state.log_history if "loss" in line]
+    assert first["step"] == 1
+    assert last["step"] == 40
+    for name in ("grad_norm", "learning_rate", "fvu", "l0", "dead", "threshold"):
+        assert isinstance(last[name], float)
+    assert last["fvu"] < first["fvu"]
+    assert last["l0"] == pytest.approx(2, abs=0.1)
+    assert sum(last["densities"]) == 24
+
+
+def test_figures_of_several_saes_have_their_names(tmp_path):
+    x, _ = planted(200)
+    pair = [learner(8, 24, 0.1, name=name, steps=2, batch=20) for name in ("one", "two")]
+    made = trainer(pair, x, tmp_path)
+    made.train()
+    assert {"one/fvu", "two/fvu", "loss"} <= set(made.state.log_history[0])
+
+
+# Folding
+
+
 def test_folding_the_scale_changes_no_reconstruction():
-    recipe = Recipe(seed=2)
-    inner = initial(4, 6, "h", torch.tensor([0.5, -1.0, 0.0, 2.0]), recipe)
+    made = learner(4, 6, scale=4.0, seed=2)
+    inner = made.sae
     with torch.no_grad():
         inner.b_enc.copy_(torch.tensor([0.1, -0.2, 0.3, 0.0, 0.5, -0.4]))
-    learner = Learner(inner, BatchTopK(1), scale=4.0, patience=9)
-    learner.threshold.fill_(0.6)
+        inner.b_dec.copy_(torch.tensor([0.5, -1.0, 0.0, 2.0]))
+    made.threshold.fill_(0.6)
     x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     pre = ((4 * x - inner.b_dec) @ inner.W_enc + inner.b_enc).relu()
     expected = (inner.decode(pre * (pre > 0.6)) / 4).detach()
-    torch.testing.assert_close(learner.finished()(x), expected)
+    torch.testing.assert_close(made.finished()(x), expected)
+
+
+@pytest.mark.parametrize("activation", [Relu(), JumpReLU(torch.linspace(0, 1, 6))])
+def test_folding_the_norms_keeps_every_reconstruction_and_makes_values_of_unit_directions(
+    activation,
+):
+    generator = torch.Generator().manual_seed(0)
+    sae = SAE(4, 6, "h", activation, pre_bias=False).requires_grad_(False)
+    sae.W_dec.mul_(torch.linspace(0.2, 3, 6)[:, None])
+    sae.b_enc.copy_(torch.randn(6, generator=generator))
+    x = torch.randn(50, 4, generator=generator)
+    before, values, norms = sae(x), sae.encode(x), sae.W_dec.norm(dim=1)
+    folded = unit(copy.deepcopy(sae))
+    torch.testing.assert_close(folded(x), before)
+    torch.testing.assert_close(folded.encode(x), values * norms)
+    torch.testing.assert_close(folded.W_dec.norm(dim=1), torch.ones(6))
+
+
+def test_a_top_k_keeps_its_norms_because_what_it_keeps_would_change():
+    sae = SAE(4, 6, "h", TopK(2)).requires_grad_(False)
+    sae.W_dec.mul_(2)
+    torch.testing.assert_close(unit(sae).W_dec.norm(dim=1), torch.full((6,), 2.0))
+
+
+def test_the_scale_of_a_top_k_folds_too():
+    sae = SAE(4, 6, "h", TopK(2)).requires_grad_(False)
+    sae.b_dec.copy_(torch.tensor([0.5, -1.0, 0.0, 2.0]))
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    expected = sae(3 * x) / 3
+    torch.testing.assert_close(rescaled(copy.deepcopy(sae), 3.0)(x), expected)
+
+
+# Steps
 
 
 def test_silence_is_counted_and_the_threshold_follows_slowly():
-    inner = initial(2, 2, "h", torch.zeros(2), Recipe())
+    made = learner(steps=56).train()
     with torch.no_grad():
-        inner.W_dec.copy_(torch.eye(2))
-        inner.W_enc.copy_(torch.eye(2))
-    learner = Learner(inner, BatchTopK(1), scale=1.0, patience=9, memory=0.75).train()
-    learner(torch.tensor([[3.0, 0.0]]))
-    assert learner.silent.tolist() == [0, 1]
-    assert learner.threshold.item() == 3.0
-    learner(torch.tensor([[0.0, 7.0]]))
-    assert learner.silent.tolist() == [1, 0]
-    assert learner.threshold.item() == 4.0
-    learner.eval()(torch.tensor([[0.0, 9.0]]))
-    assert learner.silent.tolist() == [1, 0]
+        made.sae.W_dec.copy_(torch.eye(2))
+        made.sae.W_enc.copy_(torch.eye(2))
+    made(torch.tensor([[3.0, 0.0]]))
+    assert made.silent.tolist() == [0, 1]
+    assert made.threshold.item() == 3.0
+    made(torch.tensor([[0.0, 7.0]]))
+    assert made.silent.tolist() == [1, 0]
+    assert made.threshold.item() == 4.0
+    made.eval()(torch.tensor([[0.0, 9.0]]))
+    assert made.silent.tolist() == [1, 0]
 
 
 def test_steps_along_a_direction_are_taken_out():
-    inner = initial(2, 1, "h", torch.zeros(2), Recipe())
+    made = learner(2, 1)
     with torch.no_grad():
-        inner.W_dec.copy_(torch.tensor([[0.6, 0.8]]))
-    inner.W_dec.grad = torch.tensor([[5.0, 0.0]])
-    learner = Learner(inner, BatchTopK(1), 1.0, 9)
-    UnitRows().on_pre_optimizer_step(None, None, None, model=learner)
-    torch.testing.assert_close(inner.W_dec.grad, torch.tensor([[3.2, -2.4]]))
+        made.sae.W_dec.copy_(torch.tensor([[0.6, 0.8]]))
+    made.sae.W_dec.grad = torch.tensor([[5.0, 0.0]])
+    UnitRows().on_pre_optimizer_step(None, None, None, model=Learners([made]))
+    torch.testing.assert_close(made.sae.W_dec.grad, torch.tensor([[3.2, -2.4]]))
 
 
 def test_the_rate_warms_up_holds_and_falls_to_nothing_in_the_last_fifth(tmp_path):
     x, _ = planted(500)
-    learner = Learner(initial(8, 16, "h", x.mean(0), Recipe()), BatchTopK(2), 0.1, 9)
-    recipe = Recipe(steps=100, batch=8, warmup=0.05, decay=0.2, lr=1e-3)
-    trainer = SAETrainer(learner, Rows(x), recipe, str(tmp_path), progress=False)
-    optimizer = torch.optim.Adam(learner.parameters(), lr=1e-3)
-    schedule = trainer.create_scheduler(100, optimizer)
+    made = learner(8, 16, steps=100, batch=8, warmup=0.05, decay=0.2, lr=1e-3)
+    optimizer = torch.optim.Adam(made.parameters(), lr=1e-3)
+    schedule = trainer([made], x, tmp_path).create_scheduler(100, optimizer)
     rates = []
     for _ in range(100):
         rates.append(schedule.get_last_lr()[0])
@@ -140,12 +222,6 @@ def test_the_rate_warms_up_holds_and_falls_to_nothing_in_the_last_fifth(tmp_path
     assert rates[99] < 1e-4
 
 
-def test_the_default_rate_falls_with_the_root_of_the_width():
-    assert Recipe().rate(2**14) == pytest.approx(2e-4)
-    assert Recipe().rate(2**12) == pytest.approx(4e-4)
-    assert Recipe().rate(4) == 2e-3
-
-
 def test_the_geometric_median_ignores_how_far_an_outlier_is():
     x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [500.0, 500.0]])
     near, far = geometric_median(x), geometric_median(torch.cat([x[:4], 9 * x[4:]]))
@@ -153,26 +229,44 @@ def test_the_geometric_median_ignores_how_far_an_outlier_is():
     torch.testing.assert_close(near, far, atol=0.05, rtol=0)
 
 
+# What is refused
+
+
 def test_broken_activations_are_refused():
     x, _ = planted(100)
     x[3, 3] = math.nan
     with pytest.raises(ValueError, match="NaN"):
-        train(Rows(x), BatchTopK(2), hook="h", d_sae=24, progress=False)
+        fit(Rows(x), recipe(batch=10), progress=False)
 
 
 def test_more_features_than_the_dictionary_has_are_refused():
-    x, _ = planted(100)
     with pytest.raises(ValueError, match=r"k = 9 .* dictionary of 4"):
-        train(Rows(x), BatchTopK(9), hook="h", d_sae=4, progress=False)
+        recipe(4, BatchTopK(9))
 
 
 def test_training_does_not_touch_the_data(trained):
     _, x, _ = trained
     torch.testing.assert_close(x, planted()[0])
-    assert copy.copy(Recipe()) == Recipe()
 
 
 def test_too_few_vectors_for_one_batch_are_refused_and_not_left_untrained():
     x, _ = planted(vectors=200)
     with pytest.raises(ValueError, match="200 vectors do not fill one batch of 256"):
-        train(Rows(x), BatchTopK(2), hook="h", d_sae=24, recipe=Recipe(steps=3, batch=256))
+        fit(Rows(x), recipe(steps=3, batch=256))
+
+
+def test_a_loss_that_is_no_number_stops_training_and_names_the_step_and_the_cause(tmp_path):
+    x, _ = planted(200)
+    diverging = learner(8, 24, 0.1, steps=50, batch=20, lr=1e30, warmup=0.0)
+    with pytest.raises(FloatingPointError, match=r"at step \d+: .*diverged; a smaller lr"):
+        trainer([diverging], x, tmp_path).train()
+    x[150:] = math.inf
+    with pytest.raises(FloatingPointError, match=r"activations at 'h' hold NaN .* No checkpoint"):
+        trainer([learner(8, 24, 0.1, steps=50, batch=20)], x, tmp_path).train()
+
+
+def test_directions_are_normal_vectors_at_the_start():
+    sae = initial(recipe(), torch.arange(8.0))
+    torch.testing.assert_close(sae.W_dec, F.normalize(sae.W_dec, dim=1))
+    torch.testing.assert_close(sae.W_enc, sae.W_dec.T)
+    torch.testing.assert_close(sae.b_dec.detach(), torch.arange(8.0))

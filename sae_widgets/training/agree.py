@@ -1,0 +1,52 @@
+"""What the processes of one run agree on. A process alone gets back what it gave."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Shaped
+from torch import Tensor
+
+
+def alone() -> bool:
+    """Whether there is only one process."""
+    return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum over all processes."""
+    return _reduced(x, dist.ReduceOp.SUM)
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean over all processes."""
+    return x if alone() else total(x) / dist.get_world_size()
+
+
+def largest(x: Tensor) -> Tensor:
+    """The largest of all processes."""
+    return _reduced(x, dist.ReduceOp.MAX)
+
+
+def smallest(x: Tensor) -> Tensor:
+    """The smallest of all processes."""
+    return _reduced(x, dist.ReduceOp.MIN)
+
+
+def joined(x: Shaped[Tensor, " some"]) -> Shaped[Tensor, " all"]:
+    """The numbers of all processes, which need not have equally many; zeros may be added."""
+    if alone():
+        return x
+    length = int(largest(torch.tensor(len(x), device=x.device)))
+    padded = torch.cat([x, x.new_zeros(length - len(x))])
+    parts = [torch.empty_like(padded) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, padded)
+    return torch.cat(parts)
+
+
+def _reduced(x: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
+    if alone():
+        return x
+    x = x.detach().clone()
+    dist.all_reduce(x, how)
+    return x

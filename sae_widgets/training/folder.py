@@ -1,0 +1,99 @@
+"""The folder of a training run: what it was told, its checkpoints, the SAEs that came of it.
+
+`run.json` says what the run depends on, `checkpoint-N` is what `transformers.Trainer` keeps after
+N steps, and every trained SAE has a folder under its name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+RUN = "run.json"
+COMPLETE = "trainer_state.json"  # the trainer writes it last
+
+Existing = Literal["refuse", "resume", "replace"]
+"""What to do with a run that is in the folder: nothing, go on with it, or throw it away."""
+
+
+def check(folder: Path, existing: str) -> None:
+    """Raise unless a run may be begun, or gone on with, in `folder`."""
+    if existing not in ("refuse", "resume", "replace"):
+        raise ValueError(f"existing is 'refuse', 'resume' or 'replace'; got {existing!r}")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; name a folder to keep the run in")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / RUN).is_file():
+        raise FileExistsError(f"{folder} holds something that is no training run; name another")
+    if existing == "refuse":
+        last = last_checkpoint(folder)
+        raise FileExistsError(
+            f"{folder} holds a run already ({last.name if last else 'no checkpoint yet'}). Pass "
+            "existing='resume' to go on with it, existing='replace' to throw it away, or name "
+            "another folder"
+        )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    found = [path for path in folder.glob("checkpoint-*") if _is_complete(path)]
+    return max(found, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """How many steps were made when a checkpoint was written."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    if not re.fullmatch(r"checkpoint-\d+", checkpoint.name):
+        return False
+    try:
+        json.loads((checkpoint / COMPLETE).read_text())
+    except (OSError, ValueError):  # the run was killed, or the disk full, while it was written
+        return False
+    return True
+
+
+def begin(folder: Path, run: Mapping[str, Any]) -> None:
+    """Write down what a run depends on; what was in the folder before is thrown away."""
+    if (folder / RUN).is_file():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def compare(folder: Path, run: Mapping[str, Any]) -> None:
+    """Raise unless the run in `folder` depends on the same as this one."""
+    path = folder / RUN
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is corrupt, so the run cannot be gone on with: {error}"
+        ) from error
+    for what, now in json.loads(json.dumps(run)).items():
+        before = kept.get(what)
+        if before != now:
+            raise ValueError(
+                f"the run in {folder} cannot be gone on with: {_difference(what, before, now)}. "
+                "Go on with what it was begun with, or name another folder"
+            )
+
+
+def _difference(what: str, before: Any, now: Any) -> str:
+    """The first thing in which two records differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in {**before, **now}:
+            if before.get(name) != now.get(name):
+                return _difference(f"{what}: {name}", before.get(name), now.get(name))
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for number, (one, other) in enumerate(zip(before, now, strict=True), 1):
+            if one != other:
+                return _difference(f"{what} {number}", one, other)
+    return f"{what} was {before!r} and is {now!r} now"

@@ -1,0 +1,261 @@
+"""Train SAEs on what a model makes of texts: `train`, and `train_several` for several hooks.
+
+Under torchrun every process runs this with a model of its own; each makes activations of its part
+of the texts, and all give the same SAE back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainingArguments
+
+from sae_widgets.formats import save_sae
+from sae_widgets.model import Model, check_hook, check_inference, context_length, identity
+from sae_widgets.sae import SAE
+from sae_widgets.training import folder as kept
+from sae_widgets.training.activations import Stream
+from sae_widgets.training.corpus import Corpus
+from sae_widgets.training.folder import Existing
+from sae_widgets.training.quality import statistics
+from sae_widgets.training.recipe import Recipe
+from sae_widgets.training.trainer import (
+    SAMPLE,
+    Learner,
+    Learners,
+    SAETrainer,
+    arguments,
+    blank,
+    started,
+)
+
+TOGETHER = (
+    "steps",
+    "batch",
+    "warmup",
+    "decay",
+    "precision",
+    "context",
+    "buffer",
+    "shards",
+    "seed",
+)
+"""What recipes must agree in to be carried out in one run."""
+
+FROZEN = "Placebo: its directions are random and were never trained; only the encoder was."
+
+
+def train(
+    model: Model,
+    texts: Iterable[Any],
+    recipe: Recipe,
+    *,
+    column: str = "text",
+    folder: str | Path | None = None,
+    existing: Existing = "refuse",
+    save_every: int | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    progress: bool = True,
+) -> SAE:
+    """Train an SAE on the activations that `model` makes of `texts`, statistics included.
+
+    texts: strings, or a Hugging Face dataset whose `column` holds them; they are read anew for
+    each pass. folder: where checkpoints (one every `save_every` steps; None: every tenth of the
+    run) and the SAE are kept; None: nowhere. existing: what to do with a run that is there
+    already: "refuse", "resume" it from its last checkpoint, or "replace" it. callbacks: of
+    `transformers.Trainer`, whose state has loss, fvu, l0, dead, learning_rate and grad_norm in its
+    log_history.
+    """
+    (sae,) = train_several(
+        model,
+        texts,
+        [recipe],
+        column=column,
+        folder=folder,
+        existing=existing,
+        save_every=save_every,
+        callbacks=callbacks,
+        progress=progress,
+    )
+    return sae
+
+
+def train_several(
+    model: Model,
+    texts: Iterable[Any],
+    recipes: Sequence[Recipe],
+    *,
+    column: str = "text",
+    folder: str | Path | None = None,
+    existing: Existing = "refuse",
+    save_every: int | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    progress: bool = True,
+) -> list[SAE]:
+    """As `train`, several SAEs at once: the model reads each text once for all of them.
+
+    Every SAE is as it would be alone. Their recipes agree in all that is about the run.
+    """
+    check(model, recipes)
+    first = recipes[0]
+    corpus = Corpus(texts, model.tokenizer, min(first.context, context_length(model)), column)
+    place = None if folder is None else Path(folder)
+    if place is not None:
+        kept.check(place, existing)
+    with ExitStack() as stack:
+        # The trainer asks for a folder also where nothing is to be kept.
+        out = place or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sae-widgets-")))
+        every = None if place is None else save_every or max(1, first.steps // 10)
+        settings = arguments(first, str(out), every, streaming=True)
+        stream = streamed(model, corpus, recipes, settings)
+        widths = {hook: x.shape[1] for hook, x in stream.sample(1).items()}
+        recipes = [recipe.filled(widths[recipe.hook], stream.shards) for recipe in recipes]
+        about = {"model": about_model(model), "texts": digest(corpus), "recipes": told(recipes)}
+        checkpoint = None
+        if place is not None and existing == "resume":
+            checkpoint = kept.last_checkpoint(place)
+        if checkpoint is None:
+            learners = begun(stream, recipes)
+        else:
+            kept.compare(out, about)
+            learners = Learners([Learner(blank(r, widths[r.hook]), r, 1.0) for r in recipes])
+        if place is not None and checkpoint is None:
+            write_run(place, about, settings)
+        trainer = SAETrainer(
+            learners,
+            replace(stream, start=0 if checkpoint is None else kept.step_of(checkpoint)),
+            settings,
+            callbacks=callbacks,
+            progress=progress,
+        )
+        trainer.run(checkpoint)
+        saes = finished(learners, stream, about)
+        if place is not None and settings.process_index == 0:
+            for sae in saes:
+                save_sae(sae, place / sae.name)
+    return saes
+
+
+def streamed(
+    model: Model, corpus: Corpus, recipes: Sequence[Recipe], settings: TrainingArguments
+) -> Stream:
+    """The activations at the hooks of all recipes, of this process's part of the texts."""
+    first, processes = recipes[0], settings.world_size
+    return Stream(
+        model,
+        list(dict.fromkeys(recipe.hook for recipe in recipes)),
+        corpus,
+        first.batch,
+        first.buffer,
+        shards=first.shards or processes,
+        seed=first.seed,
+        rank=settings.process_index,
+        world=processes,
+    )
+
+
+def begun(stream: Stream, recipes: Sequence[Recipe]) -> Learners:
+    """Untrained SAEs, at the place and in the scale of the first activations."""
+    sample = stream.sample(max(SAMPLE, stream.batch))
+    for x in sample.values():
+        if len(x) < stream.batch:
+            raise ValueError(
+                f"the texts give {len(x)} activations in all, which do not fill one batch of "
+                f"{stream.batch}: pass more texts, or a Recipe with a smaller batch"
+            )
+    return Learners([started(recipe, sample[recipe.hook]) for recipe in recipes])
+
+
+def finished(learners: Learners, stream: Stream, about: Mapping[str, Any]) -> list[SAE]:
+    """The trained SAEs with their statistics, and where they come from."""
+    seen = stream.sample(stream.buffer)
+    saes = []
+    for learner in learners:
+        sae = learner.finished()
+        sae.stats = statistics(sae, seen[sae.hook])
+        sae.provenance = about_sae(about, learner.recipe)
+        sae.placebo = FROZEN if learner.recipe.frozen else None
+        saes.append(sae.to("cpu"))
+    return saes
+
+
+def write_run(place: Path, about: Mapping[str, Any], settings: TrainingArguments) -> None:
+    """Begin the folder of a run, once for all processes."""
+    state = settings.distributed_state
+    assert state is not None
+    state.wait_for_everyone()  # all have looked at the folder before one of them writes
+    if state.is_main_process:
+        kept.begin(place, about)
+    state.wait_for_everyone()
+
+
+def check(model: Model, recipes: Sequence[Recipe]) -> None:
+    """Raise if these recipes cannot be carried out on this model, or not in one run."""
+    if getattr(model, "tokenizer", None) is None:
+        raise ValueError(
+            "this model has no tokenizer, so it cannot read text; give it one: "
+            "load_model(model, tokenizer)"
+        )
+    check_inference(model)
+    if not recipes:
+        raise ValueError("no recipe was given, so there is nothing to train")
+    for recipe in recipes:
+        check_hook(model, recipe.hook)
+        for name in TOGETHER:
+            if getattr(recipe, name) != getattr(recipes[0], name):
+                raise ValueError(
+                    f"recipes of one run agree in {name}; got {getattr(recipes[0], name)!r} and "
+                    f"{getattr(recipe, name)!r}"
+                )
+    names = [recipe.name or recipe.hook for recipe in recipes]
+    if len(set(names)) != len(names):
+        raise ValueError(f"SAEs of one run need names of their own (name=...); got {names}")
+
+
+def about_model(model: Model) -> dict[str, str]:
+    """Which model this is, whatever reads it."""
+    return {name: text for name, text in identity(model).items() if name != "transformer_lens"}
+
+
+def digest(corpus: Corpus) -> str:
+    """Tells texts from other texts, by how they begin."""
+    return hashlib.sha256(str(list(islice(corpus, 64))).encode()).hexdigest()[:16]
+
+
+def told(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
+    """Recipes as they are written down."""
+    return [recipe.to_json() for recipe in recipes]
+
+
+def about_sae(about: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Where an SAE's weights come from."""
+    return {
+        "model": about["model"]["name"],
+        "weights of the model": about["model"]["weights"],
+        "made by": "sae_widgets.train",
+        "texts": about["texts"],
+        "vectors": recipe.steps * recipe.batch,
+        "recipe": recipe.to_json(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The libraries that numbers may depend on."""
+    names = ("torch", "transformers", "transformer-lens", "tokenizers", "sae-widgets")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # sae_widgets itself, run from a checkout
+            continue
+    return found

@@ -1,0 +1,102 @@
+"""What to train, on how much and how fast: all that an SAE depends on but model and texts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sae_widgets.training.objectives import Matryoshka, Objective
+
+MOST_SILENT = 10_000_000
+"""Vectors after which a feature that never fired is dead, however long the run (Gao et al.)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one SAE on the activations at `hook`.
+
+    d_sae: how many features; None: 16 times as many as an activation has numbers. objective: what
+    is trained for; None: nested features, `Matryoshka` with k = d_model / 8, at most 32.
+
+    steps: each sees `batch` vectors, of all processes together. lr: the highest learning rate;
+    None: 2e-4 / sqrt(d_sae / 2^14), at most 2e-3. It rises for the first `warmup` of the run and
+    falls to nothing in the last `decay` of it. clip: the longest gradient. beta1: Adam's memory of
+    gradients. patience: a feature is dead when it has not fired for this share of the run, or on
+    ten million vectors. precision: of the matrix products on an accelerator.
+
+    context: how many tokens of a text the model reads at once, at most. buffer: how many
+    activations are mixed. shards: into how many parts texts are dealt; None: one for each process.
+    A run gives the same SAE on any number of processes that divides it.
+
+    With `frozen` the decoder keeps its random directions: a placebo. name: that of the SAE; None:
+    its hook.
+    """
+
+    hook: str
+    d_sae: int | None = None
+    objective: Objective | None = None
+    steps: int = 1000
+    batch: int = 2048
+    lr: float | None = None
+    warmup: float = 0.05
+    decay: float = 0.2
+    clip: float = 1.0
+    beta1: float = 0.9
+    patience: float = 0.05
+    precision: str = "float32"
+    context: int = 256
+    buffer: int = 2**17
+    shards: int | None = None
+    seed: int = 0
+    frozen: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise ValueError(f"steps and batch must be at least 1; got {self.steps}, {self.batch}.")
+        if self.d_sae is not None:
+            if self.d_sae < 1:
+                raise ValueError(f"a dictionary has at least one feature; got d_sae={self.d_sae}")
+            if self.objective is not None:
+                self.objective.check(self.d_sae)
+        if self.warmup < 0 or self.decay < 0 or self.warmup + self.decay > 1:
+            raise ValueError(
+                "warmup and decay are shares of the run, together at most 1; got "
+                f"{self.warmup} and {self.decay}"
+            )
+        if self.clip <= 0:
+            raise ValueError(f"clip is the longest gradient, more than 0; got {self.clip}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision is 'float32' or 'bfloat16'; got {self.precision!r}")
+
+    def filled(self, d_model: int, processes: int = 1) -> Recipe:
+        """The same with everything said that activations of `d_model` numbers settle."""
+        d_sae = 16 * d_model if self.d_sae is None else self.d_sae
+        return replace(  # which checks what is new
+            self,
+            d_sae=d_sae,
+            objective=self.objective or Matryoshka(k=max(1, min(32, d_model // 8))),
+            lr=self.rate(d_sae),
+            shards=self.shards or processes,
+            name=self.name or self.hook,
+        )
+
+    def rate(self, d_sae: int) -> float:
+        """The peak learning rate for a dictionary of `d_sae` features."""
+        return min(2e-3, 2e-4 / math.sqrt(d_sae / 2**14)) if self.lr is None else self.lr
+
+    @property
+    def silence(self) -> int:
+        """The steps without firing after which a feature is dead."""
+        return max(1, min(round(self.patience * self.steps), MOST_SILENT // self.batch))
+
+    @property
+    def memory(self) -> float:
+        """How much of a running mean is kept at each step: it spans at most 100 steps."""
+        return 1 - 1 / min(100, max(1, self.steps // 14))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything in values of JSON."""
+        objective = None if self.objective is None else self.objective.to_json()
+        return {**asdict(self), "objective": objective}

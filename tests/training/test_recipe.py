@@ -1,0 +1,61 @@
+"""What a recipe fills in, and what it refuses before any work is done."""
+
+import pytest
+
+from sae_widgets.training.objectives import BatchTopK, Matryoshka
+from sae_widgets.training.recipe import Recipe
+
+
+def test_the_default_rate_falls_with_the_root_of_the_width():
+    assert Recipe("h").rate(2**14) == pytest.approx(2e-4)
+    assert Recipe("h").rate(2**12) == pytest.approx(4e-4)
+    assert Recipe("h").rate(4) == 2e-3
+    assert Recipe("h", lr=0.1).rate(4) == 0.1
+
+
+def test_what_is_not_said_follows_from_the_width_of_the_activations():
+    filled = Recipe("h").filled(64, processes=4)
+    assert (filled.d_sae, filled.shards, filled.name) == (1024, 4, "h")
+    assert filled.objective == Matryoshka(8)
+    assert filled.lr == pytest.approx(8e-4)
+    assert Recipe("h").filled(4096).objective == Matryoshka(32)
+
+
+def test_what_is_said_stays():
+    recipe = Recipe("h", 48, BatchTopK(5), lr=1e-3, shards=2, name="mine")
+    assert recipe.filled(64, processes=4) == recipe
+
+
+def test_a_feature_is_dead_after_a_share_of_the_run_or_ten_million_vectors():
+    assert Recipe("h", steps=1000, batch=1024).silence == 50
+    assert Recipe("h", steps=100_000, batch=4000).silence == 2500
+    assert Recipe("h", steps=3).silence == 1
+
+
+def test_all_of_it_is_json():
+    told = Recipe("h", 48, BatchTopK(5)).to_json()
+    assert told["objective"] == {"name": "BatchTopK", "k": 5, "rescue": 1 / 32}
+    assert told["steps"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps and batch must be at least 1; got 0"),
+        ({"batch": 0}, "at least 1; got 1000, 0"),
+        ({"d_sae": 0}, "at least one feature; got d_sae=0"),
+        ({"d_sae": 8, "objective": BatchTopK(9)}, "k = 9 features cannot fire"),
+        ({"d_sae": 64, "objective": Matryoshka(4, (8, 32))}, "last Matryoshka prefix is 32"),
+        ({"warmup": 0.5, "decay": 0.6}, "together at most 1; got 0.5 and 0.6"),
+        ({"precision": "float16"}, "'float32' or 'bfloat16'; got 'float16'"),
+        ({"clip": 0.0}, "clip is the longest gradient, more than 0; got 0.0"),
+    ],
+)
+def test_a_contradiction_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe("h", **options)
+
+
+def test_a_contradiction_that_the_width_brings_is_refused_too():
+    with pytest.raises(ValueError, match="k = 200 features cannot fire of a dictionary of 128"):
+        Recipe("h", objective=BatchTopK(200)).filled(8)
