@@ -80,24 +80,22 @@ class Canonical:
     def sae(self, address: str, name: str, dtype: torch.dtype | None) -> SAE:
         """The SAE; its weights are of `dtype`, or None: what they are, and not copied."""
         self._check(address)
-        d_sae, d_model = self.W_dec.shape
-        with torch.device("meta"):  # no memory for the random weights that an SAE begins with
-            sae = SAE(
-                d_model,
-                d_sae,
-                self.hook,
-                self.activation,
-                d_in=self.W_enc.shape[0],
-                hook_out=self.hook_out,
-                skip=self.W_skip is not None,
-                normalization=self.normalization,
-                pre_bias=self.pre_bias,
-                name=self.name or name,
-                title=self.title,
-                placebo=self.placebo,
-                stats=self.stats,
-                provenance=self.provenance,
-            )
+        # It begins with random weights of its own: small ones, for those of the files replace them.
+        sae = SAE(
+            1,
+            1,
+            self.hook,
+            self.activation,
+            hook_out=self.hook_out,
+            skip=self.W_skip is not None,
+            normalization=self.normalization,
+            pre_bias=self.pre_bias,
+            name=self.name or name,
+            title=self.title,
+            placebo=self.placebo,
+            stats=self.stats,
+            provenance=self.provenance,
+        )
         for each in ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip"):
             tensor = getattr(self, each)
             if tensor is not None:
