@@ -7,7 +7,7 @@ import torch
 import sae_widgets as sw
 from sae_widgets.explain import logit_lens
 from sae_widgets.model import activations
-from sae_widgets.sae import SAE, ConstantNorm, LayerNorm
+from sae_widgets.sae import SAE, Centred, ConstantNorm, LayerNorm
 from sae_widgets.steering.receipt import receipt
 
 IDS = torch.tensor([[0, 30, 41, 52, 0, 33]])  # 0 is special
@@ -105,6 +105,19 @@ def test_edits_of_an_sae_that_normalises_count_in_what_it_sees(model, norm):
     torch.testing.assert_close(moved[ORDINARY], (6 * axis).expand(4, 16))
     gone = change(model, sae, sw.Replace(5, 2.0, unit="raw"), tiny.HOOK)
     torch.testing.assert_close(gone[ORDINARY], 2 * size * axis - x[ORDINARY])
+
+
+def test_edits_of_an_sae_of_centred_activations_are_those_of_any_other(model, tmp_path):
+    sae = tiny.make_sae()
+    sae.normalization = Centred()
+    x = activations(model, IDS, tiny.HOOK)[0]
+    axis = torch.eye(16)[5]
+    moved = change(model, sae, sw.Add(5, 2.0), tiny.HOOK)[ORDINARY]
+    torch.testing.assert_close(moved, (3 * axis).expand(4, 16))
+    values = sae.encode(x)[ORDINARY, 5, None]
+    moved = change(model, sae, sw.Set(5, 2.0, unit="norm"), tiny.HOOK)[ORDINARY]
+    torch.testing.assert_close(moved, (6 - values) * axis)
+    sw.Session(model, sae, sample=None).export(tmp_path / "a.pt", [sw.Add(5, 1.0)])
 
 
 def test_what_cannot_be_worked_out_where_activations_are_normalised_is_refused(model, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_widgets.sae import SAE, Activation, JumpReLU, Normalization, Relu, Stats
+from sae_widgets.sae import SAE, Activation, Centred, JumpReLU, Normalization, Relu, Stats
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,15 @@ class Canonical:
             W_dec=self.W_dec / length[:, None],
             activation=activation,
         )
+
+    def centred(self, address: str) -> Canonical:
+        """For activations whose mean is not taken away, what this is for those where it is."""
+        if self.normalization is not None or self.hook_out is not None:
+            raise ValueError(
+                f"{address}: centred=True is for an SAE that reads activations as they are, and "
+                "this one normalises them or is a transcoder; leave it out"
+            )
+        return replace(self, normalization=Centred())
 
     def sae(self, address: str, name: str, dtype: torch.dtype | None) -> SAE:
         """The SAE; its weights are of `dtype`, or None: what they are, and not copied."""
