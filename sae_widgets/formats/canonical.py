@@ -10,7 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_widgets.sae import SAE, Activation, Centred, JumpReLU, Normalization, Relu, Stats
+from sae_widgets.sae import (
+    SAE,
+    Activation,
+    Centred,
+    GroupMax,
+    JumpReLU,
+    Normalization,
+    Relu,
+    Stats,
+    TopK,
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,14 @@ class Canonical:
                 "or models at once (crosscoders, cross-layer transcoders) are not read"
             )
         d_sae, d_model = self.W_dec.shape
+        if isinstance(self.activation, TopK) and self.activation.k > d_sae:
+            raise ValueError(
+                f"{address}: {self.activation.k} features cannot fire of the {d_sae} there are"
+            )
+        if isinstance(self.activation, GroupMax) and d_sae % self.activation.groups:
+            raise ValueError(
+                f"{address}: {d_sae} features do not make {self.activation.groups} equal groups"
+            )
         d_in = self.W_enc.shape[0] if self.hook_out else d_model
         wanted: dict[str, tuple[int, ...]] = {
             "W_enc": (d_in, d_sae),

@@ -99,6 +99,11 @@ def load_sae(
         files, called = _find(source, inside)
         address = str(files.weights)
         found = _read(files, asked)
+    if hook_out is not None and found.hook_out is None:
+        raise ValueError(
+            f"{address}: hook_out={hook_out!r} is for a transcoder, and this SAE writes where it "
+            f"reads, at {found.hook!r}; leave it out"
+        )
     if k is not None:
         found = replace(found, activation=TopK(k))
     if threshold is not None:

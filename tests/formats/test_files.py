@@ -62,6 +62,14 @@ def test_what_is_passed_goes_before_what_the_files_say(tmp_path):
     assert load_sae(path, threshold=0.5).activation.threshold.tolist() == [0.5] * F
 
 
+def test_what_is_passed_and_cannot_be_obeyed_is_refused(tmp_path):
+    path = saved(tmp_path)
+    with pytest.raises(ValueError, match=r"hook_out='blocks\.1\.hook_y' is for a transcoder"):
+        load_sae(path, hook_out="blocks.1.hook_y")
+    with pytest.raises(ValueError, match="8 features cannot fire of the 7 there are"):
+        load_sae(path, k=8)
+
+
 def test_an_sae_of_centred_activations_can_read_others(tmp_path):
     path = saved(tmp_path)
     plainly, sae = load_sae(path), load_sae(path, centred=True)
