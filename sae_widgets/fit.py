@@ -141,7 +141,7 @@ def _causes(
     centred = x - x.mean(-1, keepdim=True)
     yield (
         "once the mean of each activation's entries is taken away: it was trained on a model with "
-        "centred weights (TransformerLens's center_writing_weights), and is of no use without",
+        "centred weights (TransformerLens's center_writing_weights); pass centred=True to load_sae",
         _fvu(sae, centred, centred),
     )
     scale = sqrt(sae.d_in) / float(x.norm(dim=-1).mean())

@@ -93,6 +93,27 @@ class GroupMax(nn.Module):
 Activation = Relu | JumpReLU | TopK | GroupMax
 
 
+class Centred(nn.Module):
+    """Activations with the mean of their entries taken away.
+
+    So are those of TransformerLens's models with centred weights (center_writing_weights): there
+    this changes nothing.
+    """
+
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        return x - x.mean(-1, keepdim=True)
+
+    def undo(
+        self, y: Float[Tensor, "*batch d_in"], x: Float[Tensor, "*batch d_in"]
+    ) -> Float[Tensor, "*batch d_in"]:
+        """`y`, which is centred as `x` was, as an activation again."""
+        return y + x.mean(-1, keepdim=True)
+
+    def size(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch 1"]:
+        """How much of the activation is one unit of what the SAE sees: one."""
+        return torch.ones_like(x[..., :1])
+
+
 class LayerNorm(nn.Module):
     """Activations with their mean taken away, in units of their standard deviation (n - 1)."""
 
@@ -128,7 +149,7 @@ class ConstantNorm(nn.Module):
         return length / math.sqrt(x.shape[-1])
 
 
-Normalization = LayerNorm | ConstantNorm
+Normalization = Centred | LayerNorm | ConstantNorm
 
 
 class SAE(nn.Module):
@@ -213,6 +234,11 @@ class SAE(nn.Module):
     def is_transcoder(self) -> bool:
         """Whether it writes elsewhere than it reads."""
         return self.hook_out != self.hook
+
+    @property
+    def rescales(self) -> bool:
+        """Whether a value stands for another length in the activation at each token."""
+        return isinstance(self.normalization, LayerNorm | ConstantNorm)
 
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         values: Tensor = self.activation(self._centred(x) @ self.W_enc + self.b_enc)

@@ -7,7 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from sae_widgets.fit import _causes, check_fit
 from sae_widgets.model import activations, load_model
-from sae_widgets.sae import SAE, JumpReLU
+from sae_widgets.sae import SAE, Centred, JumpReLU
 from sae_widgets.session import SAMPLE
 from sae_widgets.tokens import encode
 
@@ -79,8 +79,10 @@ def test_centring_that_is_missing_is_named(tokenizer):
         rows += 20 * torch.randn(len(rows), 1)
     x = read(model, tiny.HOOK)
     sae = knows(x - x.mean(-1, keepdim=True), tiny.HOOK, rank=14)
-    with pytest.raises(ValueError, match=r"mean of each activation's entries is taken away"):
+    with pytest.raises(ValueError, match=r"entries is taken away.*pass centred=True"):
         check_fit(model, sae, SAMPLE)
+    sae.normalization = Centred()
+    check_fit(model, sae, SAMPLE)
 
 
 def test_text_with_and_without_the_first_token_is_tried(model):

@@ -9,7 +9,50 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sae_widgets.formats import load_sae, save_sae
-from sae_widgets.sae import SAE, JumpReLU, Relu, TopK
+from sae_widgets.sae import SAE, ConstantNorm, GroupMax, JumpReLU, LayerNorm, Relu, TopK
+
+
+def transcoder(**more):
+    return SAE(4, 5, "in", pre_bias=False, d_in=3, hook_out="out", **more)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sae"),
+    [
+        ("transcoder", transcoder()),
+        ("skip_transcoder", transcoder(skip=True)),
+        ("jumprelu_transcoder", transcoder(activation=JumpReLU(torch.rand(5)))),
+        ("jumprelu_skip_transcoder", transcoder(activation=JumpReLU(torch.rand(5)), skip=True)),
+        ("topk", SAE(4, 5, "in", TopK(2), normalization=LayerNorm())),
+        ("standard", SAE(4, 5, "in", normalization=ConstantNorm())),
+        ("jumprelu", SAE(4, 5, "in", JumpReLU(torch.tensor([-1.0, 0.5, 0.0, 2.0, 0.1])))),
+    ],
+)
+def test_every_kind_that_saelens_has_a_name_for_comes_back(tmp_path, architecture, sae):
+    with torch.no_grad():
+        for number, parameter in enumerate(sae.parameters()):
+            parameter.copy_(torch.randn(parameter.shape) + number / 10)
+    save_sae(sae, tmp_path / "s")
+    assert json.loads((tmp_path / "s" / "cfg.json").read_text())["architecture"] == architecture
+    back = load_sae(tmp_path / "s")
+    assert (back.hook, back.hook_out) == (sae.hook, sae.hook_out)
+    x = torch.randn(7, sae.d_in)
+    torch.testing.assert_close(back.encode(x), sae.encode(x))
+    torch.testing.assert_close(back(x), sae(x))
+
+
+@pytest.mark.parametrize(
+    ("sae", "message"),
+    [
+        (SAE(4, 6, "in", GroupMax(3)), "no place for an SAE with GroupMax"),
+        (SAE(4, 6, "in", skip=True), "no place for an SAE with Relu and a skip connection"),
+        (transcoder(activation=TopK(2)), "no place for a transcoder with TopK"),
+    ],
+)
+def test_what_saelens_has_no_name_for_is_not_saved_as_something_else(tmp_path, sae, message):
+    with pytest.raises(ValueError, match=message):
+        save_sae(sae, tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_sae
 
-from sae_widgets.sae import SAE, ConstantNorm, GroupMax, JumpReLU, LayerNorm, Relu, TopK
+from sae_widgets.sae import SAE, Centred, ConstantNorm, GroupMax, JumpReLU, LayerNorm, Relu, TopK
 
 
 def lopsided(activation, pre_bias=True):
@@ -89,6 +89,12 @@ def test_layer_norm_takes_the_mean_away_counts_in_standard_deviations_and_undoes
         norm.undo(torch.tensor([[2.0, 0.0, 1.0]]), x),
         torch.tensor([[2 * 13**0.5 + 4, 4.0, 13**0.5 + 4]]),
     )
+
+
+def test_centring_takes_the_mean_away_and_adds_it_again():
+    x = torch.tensor([[1.0, 3.0, 8.0]])
+    assert Centred()(x).tolist() == [[-3.0, -1.0, 4.0]]
+    assert Centred().undo(torch.tensor([[2.0, 0.0, 1.0]]), x).tolist() == [[6.0, 4.0, 5.0]]
 
 
 def test_constant_norm_gives_every_activation_the_length_root_d():

@@ -10,7 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_widgets.sae import SAE, Activation, JumpReLU, Normalization, Relu, Stats
+from sae_widgets.sae import (
+    SAE,
+    Activation,
+    Centred,
+    GroupMax,
+    JumpReLU,
+    Normalization,
+    Relu,
+    Stats,
+    TopK,
+)
 
 
 @dataclass(frozen=True)
@@ -77,27 +87,34 @@ class Canonical:
             activation=activation,
         )
 
+    def centred(self, address: str) -> Canonical:
+        """For activations whose mean is not taken away, what this is for those where it is."""
+        if self.normalization is not None or self.hook_out is not None:
+            raise ValueError(
+                f"{address}: centred=True is for an SAE that reads activations as they are, and "
+                "this one normalises them or is a transcoder; leave it out"
+            )
+        return replace(self, normalization=Centred())
+
     def sae(self, address: str, name: str, dtype: torch.dtype | None) -> SAE:
         """The SAE; its weights are of `dtype`, or None: what they are, and not copied."""
         self._check(address)
-        d_sae, d_model = self.W_dec.shape
-        with torch.device("meta"):  # no memory for the random weights that an SAE begins with
-            sae = SAE(
-                d_model,
-                d_sae,
-                self.hook,
-                self.activation,
-                d_in=self.W_enc.shape[0],
-                hook_out=self.hook_out,
-                skip=self.W_skip is not None,
-                normalization=self.normalization,
-                pre_bias=self.pre_bias,
-                name=self.name or name,
-                title=self.title,
-                placebo=self.placebo,
-                stats=self.stats,
-                provenance=self.provenance,
-            )
+        # It begins with random weights of its own: small ones, for those of the files replace them.
+        sae = SAE(
+            1,
+            1,
+            self.hook,
+            self.activation,
+            hook_out=self.hook_out,
+            skip=self.W_skip is not None,
+            normalization=self.normalization,
+            pre_bias=self.pre_bias,
+            name=self.name or name,
+            title=self.title,
+            placebo=self.placebo,
+            stats=self.stats,
+            provenance=self.provenance,
+        )
         for each in ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip"):
             tensor = getattr(self, each)
             if tensor is not None:
@@ -115,6 +132,14 @@ class Canonical:
                 "or models at once (crosscoders, cross-layer transcoders) are not read"
             )
         d_sae, d_model = self.W_dec.shape
+        if isinstance(self.activation, TopK) and self.activation.k > d_sae:
+            raise ValueError(
+                f"{address}: {self.activation.k} features cannot fire of the {d_sae} there are"
+            )
+        if isinstance(self.activation, GroupMax) and d_sae % self.activation.groups:
+            raise ValueError(
+                f"{address}: {d_sae} features do not make {self.activation.groups} equal groups"
+            )
         d_in = self.W_enc.shape[0] if self.hook_out else d_model
         wanted: dict[str, tuple[int, ...]] = {
             "W_enc": (d_in, d_sae),

@@ -72,6 +72,7 @@ def load_sae(
     k: int | None = None,
     threshold: float | None = None,
     scale: float | None = None,
+    centred: bool = False,
     name: str | None = None,
     dtype: torch.dtype | None = torch.float32,
 ) -> SAE:
@@ -84,6 +85,8 @@ def load_sae(
     What the files do not say is to be passed: the `hook` that is read, the one that a transcoder
     writes (`hook_out`), how many features fire (`k`), above what value (`threshold`), by what
     activations are multiplied first (`scale`). What is passed goes before what the files say.
+    centred: the mean of an activation's entries is taken away first, and added again at the end,
+    for an SAE that was trained on a model with centred weights (gpt2-small-res-jb, for one).
 
     Weights come as `dtype`; with None as they are saved, mapped from disk and read when they are
     used (float32 ones are in any case, and Gemma Scope's first, `.npz`, in none).
@@ -96,11 +99,18 @@ def load_sae(
         files, called = _find(source, inside)
         address = str(files.weights)
         found = _read(files, asked)
+    if hook_out is not None and found.hook_out is None:
+        raise ValueError(
+            f"{address}: hook_out={hook_out!r} is for a transcoder, and this SAE writes where it "
+            f"reads, at {found.hook!r}; leave it out"
+        )
     if k is not None:
         found = replace(found, activation=TopK(k))
     if threshold is not None:
         every = torch.full_like(found.b_enc, threshold)
         found = replace(found, activation=JumpReLU(every))
+    if centred:
+        found = found.centred(address)
     sae = found.sae(address, called, dtype)
     if name is not None:
         sae.title = name if sae.title == sae.name else sae.title

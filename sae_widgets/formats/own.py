@@ -23,7 +23,7 @@ from torch import Tensor
 from sae_widgets.formats import saelens
 from sae_widgets.formats.canonical import Asked, Canonical
 from sae_widgets.formats.files import Files, open_tensors
-from sae_widgets.sae import SAE, ConstantNorm, JumpReLU, LayerNorm, Relu, Stats, TopK
+from sae_widgets.sae import SAE, Centred, ConstantNorm, JumpReLU, LayerNorm, Relu, Stats, TopK
 
 NAME = "sae_widgets"
 SCALED = False
@@ -81,7 +81,12 @@ def _to_tensors(sae: SAE, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def _to_config(sae: SAE, dtype: torch.dtype, hashes: Mapping[str, str]) -> dict[str, Any]:
-    norms = {type(None): "none", LayerNorm: "layer_norm", ConstantNorm: "constant_norm_rescale"}
+    norms = {
+        type(None): "none",
+        Centred: "none",
+        LayerNorm: "layer_norm",
+        ConstantNorm: "constant_norm_rescale",
+    }
     topk = {"k": sae.activation.k} if isinstance(sae.activation, TopK) else {}
     out = {"d_out": sae.d_model} if sae.is_transcoder else {}
     return {
@@ -106,6 +111,7 @@ def _to_config(sae: SAE, dtype: torch.dtype, hashes: Mapping[str, str]) -> dict[
                 "name": sae.name,
                 "title": sae.title,
                 "placebo": sae.placebo,
+                "centred": isinstance(sae.normalization, Centred),
                 "provenance": sae.provenance,
                 "sha256": dict(hashes),
             },
@@ -163,6 +169,8 @@ def read(files: Files, asked: Asked) -> Canonical:
     hashes = ours.get("sha256", {})
     _check_hash(files.weights, hashes.get(WEIGHTS))
     found = saelens.canonical(files, files.config, files.tensors, asked)
+    if ours.get("centred"):
+        found = found.centred(files.address)
     return replace(
         found,
         name=ours.get("name"),

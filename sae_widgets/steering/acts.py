@@ -118,7 +118,7 @@ def pushes(acts: Sequence[tuple[int, Push]], rows: int, device: torch.device) ->
 
 def _in_units_of(sae: SAE | None, part: Part) -> Part:
     """`part`, where it counts in units of what `sae` sees; those differ if that is normalised."""
-    if sae is None or sae.normalization is None:
+    if sae is None or sae.normalization is None or not sae.rescales:
         return part
     size = sae.normalization.size
     return lambda x: part(x) * size(x)

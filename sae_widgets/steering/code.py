@@ -77,7 +77,7 @@ def to_hook_code(model: Model, sae: SAEs, edits: Sequence[AnyEdit]) -> str:
 
 def _act(edit: AnyEdit, act: Act) -> str:
     """What is added to `h`, as an expression."""
-    if isinstance(act, Push | Move) and act.sae is not None and act.sae.normalization is not None:
+    if isinstance(act, Push | Move) and act.sae is not None and act.sae.rescales:
         raise ValueError(
             f"{edit!r} counts in units of what SAE {act.sae.name!r} makes of each activation, and "
             "has no short form in plain code; to_code() gives code with sae_widgets"

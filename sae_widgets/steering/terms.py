@@ -201,7 +201,7 @@ def _feature_act(edit: AnyEdit, sae: SAE, feature: int) -> Act:
     _check_readable(edit, sae)
     value = _in_values(edit, sae, feature) if isinstance(edit, Measured) else 0.0
     if isinstance(edit, Add | Replace):
-        own = sae if sae.normalization is not None and edit.unit != "norm" else None
+        own = sae if sae.rescales and edit.unit != "norm" else None
         return Push(direction * value, instead=isinstance(edit, Replace), sae=own)
     if isinstance(edit, Target):
         _check_reachable(edit, value, sae, feature)
@@ -219,8 +219,8 @@ def _check_readable(edit: AnyEdit, sae: SAE) -> None:
             f"at {sae.hook!r} and writes it at {sae.hook_out!r}: where it can be moved it is not "
             "known. Add, Replace, Rotate and ProjectOut work; they act where it is written"
         )
-    in_norm = isinstance(edit, Measured) and edit.unit == "norm"
-    if sae.normalization is not None and (in_norm or isinstance(edit, Target)):
+    in_norm = isinstance(edit, Measured) and edit.unit == "norm" and sae.rescales
+    if in_norm or (isinstance(edit, Target) and sae.normalization is not None):
         raise ValueError(
             f"{edit!r} cannot be worked out: SAE {sae.name!r} normalises every activation, so a "
             "value of its features is another length, and what is written changes others, at each "

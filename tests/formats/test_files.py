@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from written import D, F, folder, inputs, plain
 
-from sae_widgets.formats import load_sae
+from sae_widgets.formats import load_sae, save_sae
 from sae_widgets.formats.load import FORMATS
 
 CONFIG = {"architecture": "standard", "metadata": {"hook_name": "blocks.1.hook_x"}}
@@ -60,6 +60,27 @@ def test_what_is_passed_goes_before_what_the_files_say(tmp_path):
     assert load_sae(path, hook="blocks.2.hook_x").hook == "blocks.2.hook_x"
     assert load_sae(path, k=3).activation.k == 3
     assert load_sae(path, threshold=0.5).activation.threshold.tolist() == [0.5] * F
+
+
+def test_what_is_passed_and_cannot_be_obeyed_is_refused(tmp_path):
+    path = saved(tmp_path)
+    with pytest.raises(ValueError, match=r"hook_out='blocks\.1\.hook_y' is for a transcoder"):
+        load_sae(path, hook_out="blocks.1.hook_y")
+    with pytest.raises(ValueError, match="8 features cannot fire of the 7 there are"):
+        load_sae(path, k=8)
+
+
+def test_an_sae_of_centred_activations_can_read_others(tmp_path):
+    path = saved(tmp_path)
+    plainly, sae = load_sae(path), load_sae(path, centred=True)
+    x, mean = inputs(), inputs().mean(-1, keepdim=True)
+    torch.testing.assert_close(sae.encode(x), plainly.encode(x - mean))
+    torch.testing.assert_close(sae(x), plainly(x - mean) + mean)
+    again = load_sae(save_sae(sae, tmp_path / "again"))
+    torch.testing.assert_close(again(x), sae(x))
+    (path / "cfg.json").write_text(json.dumps({**CONFIG, "normalize_activations": "layer_norm"}))
+    with pytest.raises(ValueError, match="this one normalises them or is a transcoder"):
+        load_sae(path, centred=True)
 
 
 def test_an_unknown_format_says_what_was_found_and_what_can_be_read(tmp_path):

@@ -93,6 +93,8 @@ def test_what_is_not_understood_is_named(tmp_path):
         load_sae(saved(tmp_path, config=CONFIG | {"signed": True}))
     with pytest.raises(ValueError, match="'softplus' is not supported; topk and groupmax are"):
         load_sae(saved(tmp_path, config=CONFIG | {"activation": "softplus"}))
+    with pytest.raises(ValueError, match=rf"{F} features do not make 2 equal groups"):
+        load_sae(saved(tmp_path, config=CONFIG | {"activation": "groupmax"}))
     with pytest.raises(ValueError, match=rf"b_enc has shape \({F + 1},\).*asks for \({F},\)"):
         load_sae(saved(tmp_path, **{"encoder.bias": torch.zeros(F + 1)}))
     with pytest.raises(ValueError, match="sparsify, whose SAEs read activations as they are"):
