@@ -26,6 +26,7 @@ from sae_widgets.model import (
     device_of,
 )
 from sae_widgets.sae import SAE
+from sae_widgets.share.twin import leave_twin
 from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, generate
 from sae_widgets.steering.arms import Control
 from sae_widgets.steering.code import to_hook_code
@@ -358,6 +359,7 @@ class Session(traitlets.HasTraits):
             sae=self.chosen,
             text=text,
             has=self._has,
+            twin=leave_twin,
         )
         self._share(widget)
         return widget
@@ -388,6 +390,7 @@ class Session(traitlets.HasTraits):
             saes=[_choice(sae) for sae in self.saes.values()],
             sae=self.chosen,
             has=self._has,
+            twin=leave_twin,
             features=self._listed(),
             prompt=prompt,
             edits=self._edits,

@@ -1,0 +1,1 @@
+"""What works without a kernel: the picture that a widget leaves in its notebook, and one page."""
