@@ -6,6 +6,7 @@ from .formats import save_sae as save_sae
 from .model import load_model as load_model
 from .sae import SAE as SAE
 from .session import Session as Session
+from .share.page import save_html as save_html
 from .steering.arms import Arm as Arm
 from .steering.arms import controls as controls
 from .steering.conditions import Fires as Fires

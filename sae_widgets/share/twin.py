@@ -38,7 +38,7 @@ MARK = "sae_widgets"
 """In the metadata of an output: which part of a twin it is, "words" or "picture"."""
 
 # An output of JupyterLab, Notebook 7 and nbconvert, and one of the classic notebook.
-STYLE = "".join(
+STYLE = ".sae-twin{font-size:12px;opacity:.75}" + "".join(
     # A live view is followed by its twin's words and its picture; both are hidden.
     f"{out}:has(.sae-root)+{out}:has(.sae-twin),"
     f"{out}:has(.sae-root)+{out}:has(.sae-twin)+{out}:has(img),"
@@ -49,7 +49,7 @@ STYLE = "".join(
         (".output_area", ".output_subarea"),
     )
 )
-SAYS = "A picture of the widget as it was last seen. Run this cell to make it live."
+SAYS = "A picture of the widget as it was last seen; run this cell to make it live."
 
 
 def leave_twin(panel: Panel) -> None:
@@ -112,10 +112,10 @@ class Twin:
 def words_output(picture: Picture) -> dict[str, str]:
     """The words of a twin as an output."""
     marked = (
-        f'<style>{STYLE}</style><details class="sae-twin"><summary>{SAYS} In words, as its cell '
-        f"left it:</summary><p>{html.escape(picture.words)}</p></details>"
+        f'<style>{STYLE}</style><details class="sae-twin"><summary>{SAYS}</summary>'
+        f"<p>When its cell had run: {html.escape(picture.words)}</p></details>"
     )
-    plain = "\n".join((SAYS, *textwrap.wrap(picture.words, 88)))
+    plain = "\n".join((SAYS, *textwrap.wrap(f"When its cell had run: {picture.words}", 88)))
     return {"text/html": marked, "text/plain": plain}
 
 
