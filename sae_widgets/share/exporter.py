@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 
-from sae_widgets.share.recording import Recorded, image, policy, scripts, style, view
+from sae_widgets.share.recording import MARK, Recorded, image, policy, scripts, style, view
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -23,7 +24,7 @@ ASKS = re.compile(
 """What a page could run, or ask of the network or of the browser, before its policy is heard."""
 
 
-class SaeHTMLExporter(HTMLExporter):  # type: ignore[misc]
+class SaeHTMLExporter(HTMLExporter):
     """HTML without a network, in which the widgets of sae_widgets are interactive.
 
     Only the script of this package runs on the page. Other outputs that need scripts are shown by
@@ -32,7 +33,7 @@ class SaeHTMLExporter(HTMLExporter):  # type: ignore[misc]
 
     export_from_notebook = "HTML with SAE widgets"
 
-    def from_notebook_node(
+    def from_notebook_node(  # type: ignore[override] # as nbconvert's own
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **options: Any
     ) -> tuple[str, dict[str, Any]]:
         nb = copy.deepcopy(nb)
@@ -48,29 +49,34 @@ def place_views(nb: NotebookNode) -> list[Recorded]:
     its twin stays.
     """
     states = nb.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
-    numbers: dict[str, int] = {}
-    recorded: list[Recorded] = []
+    ours = {id: made for id in states if (made := Recorded.of(_state(states[id])))}
+    numbers = {id: number for number, id in enumerate(ours)}
     for cell in nb.cells:
-        kept: list[NotebookNode] = []
-        live = False
-        for output in cell.get("outputs", ()):
-            part = output.get("metadata", {}).get("sae_widgets")
-            if live and part == "picture":
-                kept[-1].data = {"text/html": view(number, _image(output))}
-            if live and part:
-                continue
-            model = output.get("data", {}).pop(VIEW, {}).get("model_id")
-            made = Recorded.of(_state(states[model])) if model in states else None
-            live = made is not None
-            if made is not None:
-                number = numbers.setdefault(model, len(numbers))
-                if number == len(recorded):
-                    recorded.append(made)
-                output.data = {"text/html": view(number, "")}
-            kept.append(output)
         if "outputs" in cell:
-            cell.outputs = kept
-    return recorded
+            cell.outputs = list(_replaced(cell.outputs, numbers))
+    return list(ours.values())
+
+
+def _replaced(
+    outputs: Sequence[NotebookNode], numbers: Mapping[str, int]
+) -> Iterator[NotebookNode]:
+    """The outputs of a cell, with a view for each model that has a number."""
+    rest = list(outputs)
+    while rest:
+        output = rest.pop(0)
+        model = output.get("data", {}).pop(VIEW, {}).get("model_id")
+        if model in numbers:
+            twin = list(takewhile(_part, rest))
+            del rest[: len(twin)]
+            image = "".join(_image(each) for each in twin if _part(each) == "picture")
+            output.data = {"text/html": view(numbers[model], image)}
+        yield output
+
+
+def _part(output: Mapping[str, Any]) -> str | None:
+    """Which part of a twin an output is."""
+    part: str | None = output.get("metadata", {}).get(MARK)
+    return part
 
 
 def _state(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,9 +75,8 @@ def _words(text: Iterable[Stretch]) -> Iterator[list[Stretch]]:
     word: list[Stretch] = []
     for stretch in text:
         for i, part in enumerate(re.findall(r"\n|[^\S\n]+|\S+", stretch.text)):
-            piece = replace(
-                stretch, text=part if part == "\n" else printable(part), fork=stretch.fork and i == 0
-            )
+            shown = part if part == "\n" else printable(part)
+            piece = replace(stretch, text=shown, fork=stretch.fork and i == 0)
             if part.isspace():
                 if word:
                     yield word

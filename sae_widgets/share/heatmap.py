@@ -99,8 +99,9 @@ class Score:
                 return float(feature["feature"])
             if sort in ("mean", "share"):
                 return -float(feature[sort])
-            value = feature["max"] if sort == "max" else 0 if token is None else self.value[row, token]
-            return -float(value) / self.full(row)
+            if sort == "max":
+                return -float(feature["max"]) / self.full(row)
+            return 0.0 if token is None else -float(self.value[row, token]) / self.full(row)
 
         shown = [
             row
@@ -118,8 +119,8 @@ def words(state: State) -> str:
     score = Score.of({**state, "sort": "max", "dense": 1.0, "scale": "peak"})
     strongest = [_said(score, row) for row in score.order[:SAID]]
     return (
-        f"Feature heatmap of “{printable(view['text'])}”: {count(len(view['tokens']), 'token')}, on "
-        f"which {count(view['active'], 'feature')} fire. Strongest: {'; '.join(strongest)}. "
+        f"Feature heatmap of “{printable(view['text'])}”: {count(len(view['tokens']), 'token')}, "
+        f"on which {count(view['active'], 'feature')} fire. Strongest: {'; '.join(strongest)}. "
         f"{_origin(view)}."
     )
 
@@ -188,17 +189,18 @@ class _Layout:
         view = score.view
         special = set(view["special"])
         leans = [
-            math.sqrt(0.5)
-            * min(TOKEN.length(token), LONGEST_SPECIAL if i in special else LONGEST)
+            math.sqrt(0.5) * min(TOKEN.length(token), LONGEST_SPECIAL if i in special else LONGEST)
             for i, token in enumerate(view["tokens"])
         ]
         room = width - NAMES - 8
         columns = min(len(leans), int(room // NARROWEST))
         leans = leans[:columns]
         column = NARROWEST
-        while column < WIDEST and all(
-            (i + 0.5) * (column + 1) + lean <= room for i, lean in enumerate(leans)
-        ) and (column + 1) * columns <= room:
+        while (
+            column < WIDEST
+            and all((i + 0.5) * (column + 1) + lean <= room for i, lean in enumerate(leans))
+            and (column + 1) * columns <= room
+        ):
             column += 1
         return cls(
             top=top,
@@ -414,4 +416,3 @@ def _legend(sheet: Sheet, top: float, score: Score) -> float:
     origin = _origin({**view, "sae": ""})
     sheet.text(WIDTH - 12, middle, SMALL.cut(printable(origin), 380), SMALL, SOFT, "rm")
     return top + 25
-

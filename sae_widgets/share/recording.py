@@ -23,6 +23,9 @@ NAMES = {
 }
 """What the page's script calls the widgets that anywidget knows under these ids."""
 
+MARK = "sae_widgets"
+"""In the metadata of an output: which part of a widget's twin it is, "words" or "picture"."""
+
 OF_JUPYTER = ("layout", "tabbable", "tooltip")
 """Traits that every widget has and none of ours shows."""
 
@@ -77,9 +80,7 @@ def view(number: int, image: str) -> str:
 
     The class is what ipywidgets gives to a view without a kernel.
     """
-    return (
-        f'<div class="jupyter-widgets-disconnected" data-sae-view="{number}">{image}</div>'
-    )
+    return f'<div class="jupyter-widgets-disconnected" data-sae-view="{number}">{image}</div>'
 
 
 def image(png: str, words: str, width: int, height: int) -> str:

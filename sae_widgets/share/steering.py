@@ -40,14 +40,12 @@ NOTHING, NUMBER = ("ablate", "project"), {"scale": "×", "rotate": "°"}
 def words(state: State) -> str:
     """What the panel shows, for who cannot see it."""
     edits = "; ".join(_told(edit, state) for edit in state["edits"]) or "none"
-    return " ".join(
-        [
-            f"Steering panel. Prompt “{printable(state['prompt'])}”, "
-            f"{count(state['length'], 'token')}, temperature {strength(state['temperature'])}, "
-            f"seed {state['seed']}.",
-            f"Edits: {edits}.",
-            *(f"{_name(arm).capitalize()}: “{_text(arm)}”." for arm in state["run"].get("arms", ())),
-        ]
+    arms = state["run"].get("arms", ())
+    written = [f" {_name(arm).capitalize()}: “{_text(arm)}”." for arm in arms]
+    return (
+        f"Steering panel. Prompt “{printable(state['prompt'])}”, "
+        f"{count(state['length'], 'token')}, temperature {strength(state['temperature'])}, "
+        f"seed {state['seed']}. Edits: {edits}.{''.join(written)}"
     )
 
 
@@ -208,7 +206,8 @@ def _slider(
 
     band = _suggested(edit, state)
     if band:
-        sheet.box(x(band[0]), middle - 8, x(band[1]) - x(band[0]), 17, mixed(0.13, ACCENT, PAGE), radius=3)
+        wide, pale = x(band[1]) - x(band[0]), mixed(0.13, ACCENT, PAGE)
+        sheet.box(x(band[0]), middle - 8, wide, 17, pale, radius=3)
     sheet.box(left, middle - 1.5, width, 3, LINE, radius=1.5)
     zero, here = x(_neutral(edit["op"])), x(edit["strength"])
     sheet.box(zero - 0.5, middle - 6, 1, 13, SOFT)

@@ -22,6 +22,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from sae_widgets.share.picture import Picture
+from sae_widgets.share.recording import MARK
 from sae_widgets.widgets.panel import Panel
 from sae_widgets.widgets.worker import Check, Status, default_executor
 
@@ -33,9 +34,6 @@ PATIENCE = 5.0
 # Where there are no threads, a pause would hold up everything else.
 REST = 0.0 if sys.platform == "emscripten" else 1.0
 """Seconds without a change after which the picture is drawn again: never during a drag."""
-
-MARK = "sae_widgets"
-"""In the metadata of an output: which part of a twin it is, "words" or "picture"."""
 
 # An output of JupyterLab, Notebook 7 and nbconvert, and one of the classic notebook.
 STYLE = ".sae-twin{font-size:12px;opacity:.75}" + "".join(
@@ -54,7 +52,7 @@ SAYS = "A picture of the widget as it was last seen; run this cell to make it li
 
 def leave_twin(panel: Panel) -> None:
     """Put the twin of a widget that a notebook has just shown below it, and keep it up to date."""
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     if hasattr(shell, "kernel"):  # a terminal shows neither
         Twin(panel, shell)
 

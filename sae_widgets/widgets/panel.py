@@ -165,8 +165,8 @@ class Panel(anywidget.AnyWidget):
 
     def settled(self) -> bool:
         """Whether all that was asked for is there."""
-        state, id = self.status["state"], self.status["id"]
-        return state == "error" or (state != "working" and id >= self._newest)
+        state = self.status["state"]
+        return state == "error" or (state != "working" and int(self.status["id"]) >= self._newest)
 
     def _seen(self) -> bool:
         """Whether a view is in sight, or none has been opened yet."""
