@@ -30,9 +30,12 @@ WELL = mixed(0.05, INK, PAGE)
 ACCENT: Color = (59, 111, 212)
 WARM: Color = (194, 87, 26)
 OK: Color = (46, 125, 79)
+NEW = mixed(0.17, WARM, PAGE)  # behind words that the other text does not have
+BAND = mixed(0.13, ACCENT, PAGE)  # strengths that are worth trying
+SAFE = mixed(0.11, ACCENT, PAGE)  # strengths that keep to the budget
 
-STEPS = 65
-"""Of the ramp: so many shades an eye can tell apart, and a small file can hold."""
+STEPS = 33
+"""Of the ramp: so many shades an eye can tell apart, and Pillow, when it makes a small file."""
 
 HALF, FULL = (0.63, 0.15, 260.0), (0.29, 0.125, 264.0)
 """Half of a feature's peak, and all of it: lightness, chroma and hue (degrees) in OKLCH."""
@@ -106,6 +109,9 @@ PAINTS: tuple[Color, ...] = (
     PAGE,
     WELL,
     LINE,
+    NEW,
+    BAND,
+    SAFE,
     *ramp(),
     *(
         mixed(i / EDGES, color, PAGE)

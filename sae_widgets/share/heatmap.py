@@ -379,7 +379,7 @@ def _histogram(
 
 
 def _chips(
-    sheet: Sheet, left: float, top: float, width: float, tokens: Sequence[tuple[str, float]]
+    sheet: Sheet, left: float, top: float, width: float, tokens: Sequence[Sequence[Any]]
 ) -> float:
     """Tokens with their scores, as many to a line as there is room for."""
     x = left

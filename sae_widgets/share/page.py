@@ -20,7 +20,7 @@ img { max-width: 100%; height: auto; }
 
 
 def save_html(
-    widgets: Panel | Iterable[Panel], path: str | Path, *, title: str = "sae_widgets"
+    widgets: Panel | Iterable[object], path: str | Path, *, title: str = "sae_widgets"
 ) -> Path:
     """Write widgets as they are now to one HTML file, and return its path.
 
@@ -28,13 +28,7 @@ def save_html(
     nothing. What needs no model goes on working: sorting, pointing, selecting, going through the
     history and the sweep.
     """
-    panels = [widgets] if isinstance(widgets, Panel) else list(widgets)
-    for panel in panels:
-        if not isinstance(panel, Panel):
-            raise TypeError(
-                "save_html saves the widgets that `session.heatmap` and `session.steer` make; "
-                f"got a {type(panel).__name__}"
-            )
+    panels = [_panel(each) for each in ([widgets] if isinstance(widgets, Panel) else widgets)]
     recorded = [made for panel in panels if (made := Recorded.of(panel.get_state()))]
     views = [view(number, _image(panel)) for number, panel in enumerate(panels)]
     page = (
@@ -47,6 +41,15 @@ def save_html(
     target = Path(path)
     target.write_text(page, encoding="utf-8", newline="\n")
     return target
+
+
+def _panel(widget: object) -> Panel:
+    if isinstance(widget, Panel):
+        return widget
+    raise TypeError(
+        "save_html saves the widgets that `session.heatmap` and `session.steer` make; got a "
+        f"{type(widget).__name__}"
+    )
 
 
 def _image(panel: Panel) -> str:

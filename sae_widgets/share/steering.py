@@ -8,10 +8,13 @@ from typing import Any
 
 from sae_widgets.share.color import (
     ACCENT,
+    BAND,
     INK,
     LINE,
+    NEW,
     OK,
     PAGE,
+    SAFE,
     SOFT,
     WARM,
     WELL,
@@ -206,8 +209,7 @@ def _slider(
 
     band = _suggested(edit, state)
     if band:
-        wide, pale = x(band[1]) - x(band[0]), mixed(0.13, ACCENT, PAGE)
-        sheet.box(x(band[0]), middle - 8, wide, 17, pale, radius=3)
+        sheet.box(x(band[0]), middle - 8, x(band[1]) - x(band[0]), 17, BAND, radius=3)
     sheet.box(left, middle - 1.5, width, 3, LINE, radius=1.5)
     zero, here = x(_neutral(edit["op"])), x(edit["strength"])
     sheet.box(zero - 0.5, middle - 6, 1, 13, SOFT)
@@ -265,13 +267,12 @@ def _written(
     """A text, with what is new against the other one marked."""
     tokens, others = arm["tokens"][:MOST_TOKENS], other["tokens"][:MOST_TOKENS]
     at, new = fork(others, tokens), moved(others, tokens) if steered else [False] * len(tokens)
-    marked = mixed(0.17, WARM, PAGE)
     yield Stretch(prompt, SOFT)
     for place, token in enumerate(tokens):
         bare = token.lstrip()
         joined = place > 0 and new[place] and new[place - 1] and place != at
-        yield Stretch(token[: len(token) - len(bare)], behind=marked if joined else None)
-        yield Stretch(bare, behind=marked if new[place] else None, fork=place == at)
+        yield Stretch(token[: len(token) - len(bare)], behind=NEW if joined else None)
+        yield Stretch(bare, behind=NEW if new[place] else None, fork=place == at)
 
 
 def _strip(
@@ -311,7 +312,7 @@ def _sweep(sheet: Sheet, top: float, swept: Mapping[str, Any]) -> float:
         x += SMALL.length(text) + 10
     if "safe" in swept:
         safe = width * min(1.0, swept["safe"] / last)
-        sheet.box(left, plot, safe, height, mixed(0.11, ACCENT, PAGE))
+        sheet.box(left, plot, safe, height, SAFE)
         told = f"shaded: KL within {number(swept['budget'])} nats a token"
         sheet.text(WIDTH - 12, top + 14, told, SMALL, SOFT, "rm")
 

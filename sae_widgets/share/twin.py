@@ -35,17 +35,14 @@ PATIENCE = 5.0
 REST = 0.0 if sys.platform == "emscripten" else 1.0
 """Seconds without a change after which the picture is drawn again: never during a drag."""
 
-# An output of JupyterLab, Notebook 7 and nbconvert, and one of the classic notebook.
-STYLE = ".sae-twin{font-size:12px;opacity:.75}" + "".join(
-    # A live view is followed by its twin's words and its picture; both are hidden.
-    f"{out}:has(.sae-root)+{out}:has(.sae-twin),"
-    f"{out}:has(.sae-root)+{out}:has(.sae-twin)+{out}:has(img),"
-    # Where there is no view but a sentence in its place, such as "model not found".
-    f"{out}:not(:has(>{inner}>*)):has(+{out} .sae-twin){{display:none}}"
-    for out, inner in (
-        (".jp-OutputArea-child", ".jp-OutputArea-output"),
-        (".output_area", ".output_subarea"),
-    )
+OUTPUT = ".jp-OutputArea-child"  # in JupyterLab, Notebook 7, and the pages of nbconvert
+STYLE = (
+    ".sae-twin{font-size:12px;opacity:.75}"
+    # A live view is followed by its twin's words and its picture: both are hidden.
+    f"{OUTPUT}:has(.sae-root)+{OUTPUT}:has(.sae-twin),"
+    f"{OUTPUT}:has(.sae-root)+{OUTPUT}:has(.sae-twin)+{OUTPUT}:has(img),"
+    # So is a sentence in the place of a view, such as "model not found".
+    f"{OUTPUT}:not(:has(>.jp-OutputArea-output>*)):has(+{OUTPUT} .sae-twin){{display:none}}"
 )
 SAYS = "A picture of the widget as it was last seen; run this cell to make it live."
 
@@ -62,24 +59,25 @@ class Twin:
 
     def __init__(self, panel: Panel, shell: Any) -> None:
         self._panel = panel
+        self._shell = shell
+        self._names = [name for name in panel.keys if not name.startswith("_")]
         self._drawing = threading.Lock()
         self._stale = False
         self._later = default_executor(_report)
         end = time.monotonic() + PATIENCE
         while not panel.settled() and time.monotonic() < end:
             time.sleep(0.01)
-        panel.observe(self._on_change, panel.keys)
+        panel.observe(self._on_change, self._names)
         picture = Picture.of(panel)
         display(words_output(picture), metadata={MARK: "words"}, raw=True)  # type: ignore[no-untyped-call]
         data, metadata = picture_output(picture)
         self._shown = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         shell.events.register("post_run_cell", self._after_cell)
         panel.on_close(self._close)
-        self._shell = shell
 
     def _close(self) -> None:
         self._later.close()
-        self._panel.unobserve(self._on_change, self._panel.keys)
+        self._panel.unobserve(self._on_change, self._names)
         self._shell.events.unregister("post_run_cell", self._after_cell)
 
     def _on_change(self, _change: object) -> None:
