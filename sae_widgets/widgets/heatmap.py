@@ -168,7 +168,7 @@ class Heatmap(Panel):
     def _on_choice(self, _change: object) -> None:
         """Read what Python set. The browser sends a request beside them, which is newer."""
         if self.request.get("id", 0) <= self._newest:
-            self._refresh_if_seen()
+            self.when_seen(self.refresh)
 
     def refresh(self) -> None:
         """Read the present text with the present SAE."""
@@ -186,10 +186,10 @@ class Heatmap(Panel):
         self._executor.submit(id, job)
 
     def _on_selected(self, _change: object) -> None:
-        if self.selected is None or self._seen():
+        if self.selected is None:
             self._describe_selected()
         else:
-            self._put_off = True
+            self.when_seen(self._describe_selected)
 
     def _describe_selected(self) -> None:
         """Fill the card, on a worker of its own: the model may be held by a long run.

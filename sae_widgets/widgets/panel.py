@@ -12,6 +12,7 @@ from typing import Any
 
 import anywidget
 import traitlets
+from IPython.display import display
 
 from sae_widgets.widgets.worker import Executor, Report, Status, default_executor, sentence
 
@@ -41,7 +42,9 @@ class Panel(anywidget.AnyWidget):
 
     `saes` lists the SAEs a person can choose from, each {"name", "title", "placebo", "hook",
     "width"}; `placebo` says why one is a placebo and is None for a real one. A feature that
-    `has(feature, sae)` raises at is refused. `about` says what it was made with.
+    `has(feature, sae)` raises at is refused. `twin(widget)` is called when a notebook has shown the
+    widget, to put below it what stays there when it no longer lives. `about` says what it
+    was made with.
     """
 
     status = traitlets.Dict(Status().to_json()).tag(sync=True)  # the kernel's
@@ -63,6 +66,7 @@ class Panel(anywidget.AnyWidget):
         *,
         has: Has = lambda feature, sae: None,  # noqa: ARG005
         about: Mapping[str, Any] = MappingProxyType({}),
+        twin: Callable[[Panel], None] | None = None,
         **traits: Any,
     ) -> None:
         self._at_close: list[Callable[[], None]] = []
@@ -70,6 +74,7 @@ class Panel(anywidget.AnyWidget):
         if not choices:
             raise ValueError("a widget needs at least one SAE; got an empty list of `saes`")
         self._has = has
+        self._twin = twin
         super().__init__(
             saes=choices, sae=sae or choices[0]["name"], about=plain(dict(about)), **traits
         )
@@ -77,7 +82,7 @@ class Panel(anywidget.AnyWidget):
         self.on_close(self._executor.close)
         self._newest = 0  # the id of the last request that was given to the worker
         self._pinged: float | None = None
-        self._put_off = False
+        self._put_off: dict[Callable[[], None], None] = {}  # in order
         self.on_msg(self._answer)
 
     @traitlets.validate("sae")
@@ -102,6 +107,12 @@ class Panel(anywidget.AnyWidget):
             self._has(feature, sae)
         except (ValueError, IndexError) as error:
             raise traitlets.TraitError(str(error)) from error
+
+    def _ipython_display_(self) -> None:
+        data, metadata = self._repr_mimebundle_()  # type: ignore[misc]
+        display(data, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
+        if self._twin is not None:
+            self._twin(self)
 
     def on_close(self, act: Callable[[], None]) -> None:
         """Do `act` when the widget is closed."""
@@ -140,23 +151,29 @@ class Panel(anywidget.AnyWidget):
         if isinstance(content, dict) and content.get("kind") == "ping":
             self._pinged = time.monotonic()
             self.send({"kind": "pong", "id": content.get("id")})
-            if self._put_off:
-                self.refresh()
+            put_off, self._put_off = self._put_off, {}
+            for act in put_off:
+                act()
 
     def refresh(self) -> None:
         """Work out anew what is shown, from the present traits."""
-        self._put_off = False
+        self._put_off.pop(self.refresh, None)
 
-    def _refresh_if_seen(self) -> None:
-        """Refresh now, or, if a view was there and is out of sight, when it is seen again.
+    def when_seen(self, act: Callable[[], None]) -> None:
+        """Do `act` now, or, if a view was there and is out of sight, when it is seen again.
 
         Running a cell again leaves the widget of the run before behind, linked to its session:
         without this, every one of them would compute at every change.
         """
         if self._seen():
-            self.refresh()
+            act()
         else:
-            self._put_off = True
+            self._put_off[act] = None
+
+    def settled(self) -> bool:
+        """Whether all that was asked for is there."""
+        state = self.status["state"]
+        return state == "error" or (state != "working" and int(self.status["id"]) >= self._newest)
 
     def _seen(self) -> bool:
         """Whether a view is in sight, or none has been opened yet."""

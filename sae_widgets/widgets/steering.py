@@ -98,7 +98,8 @@ class Steering(Panel):
         self._sweep = sweep
         self._keep = keep
         self._history = History()
-        self._sweeps, self._measures = worker(self._show_sweep), worker(self._show_trouble)
+        self._sweeps, self._measures = worker(self._show_sweep), worker(self._show_measuring)
+        self._measuring = Status()
         self.on_close(self._sweeps.close)
         self.on_close(self._measures.close)
         self.observe(self._on_request, "request")
@@ -152,7 +153,7 @@ class Steering(Panel):
     def _on_change(self, _change: object) -> None:
         """Run again when Python changed something; the browser sends a newer request beside it."""
         if self.request.get("id", 0) <= self._newest:
-            self._refresh_if_seen()
+            self.when_seen(self.refresh)
 
     def refresh(self) -> None:
         """Run, if changes are to be run at once and there is something to continue."""
@@ -163,8 +164,12 @@ class Steering(Panel):
     def _on_stop(self, change: Mapping[str, Any]) -> None:
         self._executor.stop(change["new"])
 
-    def _show_trouble(self, status: Status) -> None:
-        """Say why there are no measurements."""
+    def settled(self) -> bool:
+        return super().settled() and self._measuring.state != "working"
+
+    def _show_measuring(self, status: Status) -> None:
+        """Of measuring, only a failure is worth a word: why there are no measurements."""
+        self._measuring = status
         if status.state == "error" and status.id == self._newest:
             self.effects = {"id": status.id, "trouble": status.text}
 
@@ -214,6 +219,7 @@ class Steering(Panel):
                     if id == self._newest:
                         self.effects = plain(found)
 
+            self._measuring = Status(id, "working")
             self._measures.submit(id, job)
 
         def job(check: Check) -> None:

@@ -5,7 +5,7 @@ import { type ComponentChildren, type ComponentType, createContext, render } fro
 import { useContext, useRef } from "preact/hooks";
 import type { Palette } from "../draw/score";
 import type { PanelTraits, Status } from "../wire";
-import { keepKeys, type Pulse, useKernel, usePalette } from "./host";
+import { DISCONNECTED, keepKeys, type Pulse, useKernel, usePalette } from "./host";
 
 interface HostState extends Pulse {
   /** There was never a kernel behind this view: it shows what was saved. */
@@ -24,9 +24,8 @@ const Host = createContext<HostState>({
 });
 export const useHost = (): HostState => useContext(Host);
 
-/** What ipywidgets calls a view whose model has no connection to a kernel. */
-const DISCONNECTED = ".jupyter-widgets-disconnected";
-const RECORDED = "Recorded: there is no kernel behind this view. Run the cell to make it live.";
+const RECORDED =
+  "Recorded: there is no kernel behind this view. In a notebook, run the cell to make it live.";
 const SILENT =
   "No answer from the kernel: it is busy, or it was restarted. If it was restarted, run this cell again.";
 

@@ -91,6 +91,9 @@ const BEAT = 500;
 const AWAY = 10 * 60_000;
 const SIGNS = ["pointermove", "pointerdown", "wheel", "keydown", "focus"] as const;
 
+/** What ipywidgets calls a view whose model has no connection to a kernel. */
+export const DISCONNECTED = ".jupyter-widgets-disconnected";
+
 export interface Pulse {
   /** Whether the kernel answers; believed until it has had its time. */
   alive: boolean;
@@ -145,6 +148,7 @@ export function useKernel<T extends Traits>(
     // Tokens and a new status prove as much as the answer to a ping.
     model.on("msg:custom", hear);
     model.on("change:status", hear);
+    if (root.current?.closest(DISCONNECTED)) setAlive(false);
     beat();
     const timer = setInterval(beat, BEAT);
     return () => {

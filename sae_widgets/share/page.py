@@ -1,0 +1,58 @@
+"""Widgets as one HTML file that needs neither a kernel nor a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable
+from pathlib import Path
+
+from sae_widgets.share.picture import Picture
+from sae_widgets.share.recording import Recorded, image, policy, scripts, style, view
+from sae_widgets.widgets.panel import Panel
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { margin: 16px; background: Canvas; color: CanvasText; }
+.jupyter-widgets-disconnected { max-width: 1080px; margin: 0 auto 16px; }
+img { max-width: 100%; height: auto; }
+"""
+
+
+def save_html(
+    widgets: Panel | Iterable[object], path: str | Path, *, title: str = "sae_widgets"
+) -> Path:
+    """Write widgets as they are now to one HTML file, and return its path.
+
+    The file shows them at once wherever it is opened, with no kernel, and asks the network for
+    nothing. What needs no model goes on working: sorting, pointing, selecting, going through the
+    history and the sweep.
+    """
+    panels = [_panel(each) for each in ([widgets] if isinstance(widgets, Panel) else widgets)]
+    recorded = [made for panel in panels if (made := Recorded.of(panel.get_state()))]
+    views = [view(number, _image(panel)) for number, panel in enumerate(panels)]
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"{policy([STYLE, style()])}"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style><style>{style()}</style></head>\n"
+        f"<body><main>\n{chr(10).join(views)}\n</main>{scripts(recorded)}</body></html>\n"
+    )
+    target = Path(path)
+    target.write_text(page, encoding="utf-8", newline="\n")
+    return target
+
+
+def _panel(widget: object) -> Panel:
+    if isinstance(widget, Panel):
+        return widget
+    raise TypeError(
+        "save_html saves the widgets that `session.heatmap` and `session.steer` make; got a "
+        f"{type(widget).__name__}"
+    )
+
+
+def _image(panel: Panel) -> str:
+    picture = Picture.of(panel)
+    png = base64.b64encode(picture.png).decode()
+    return image(png, picture.words, picture.width, picture.height)

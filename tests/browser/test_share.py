@@ -1,0 +1,253 @@
+"""Saved pages in a real browser without a network: what they show, what works, what must not."""
+
+import base64
+
+import nbformat
+import plausible
+import pytest
+from playwright.sync_api import expect
+from test_heatmap import TEXT, cell, heatmap
+from test_steering import SEA, steering
+
+import sae_widgets as sw
+from sae_widgets.share.exporter import STATE, VIEW, SaeHTMLExporter
+from sae_widgets.share.picture import Picture
+from sae_widgets.share.twin import picture_output, words_output
+
+ATTACK = "</script><img src=x onerror='pwned=1'><script>pwned=1</script>\u2028"
+PWNED = "() => window.pwned !== undefined"
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """Opens a file in a browser without a network; fails if the page asks for anything."""
+    contexts, asked, errors = [], [], []
+
+    def open(text_or_path, *, refused=False, **options):
+        path = text_or_path
+        if isinstance(text_or_path, str):
+            path = tmp_path / "notebook.html"
+            path.write_text(text_or_path, encoding="utf-8")
+        context = browser.new_context(**{"viewport": {"width": 1120, "height": 900}, **options})
+        contexts.append(context)
+        context.route("**/*", lambda route: (asked.append(route.request.url), route.continue_()))
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        # What the policy refuses is an error on the console, too.
+        if not refused:
+            page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.goto(path.as_uri())
+        return page
+
+    yield open
+    for context in contexts:
+        context.close()
+    assert [url for url in asked if not url.startswith("file:")] == []
+    assert len(asked) == len(contexts)
+    assert errors == []
+
+
+def saved(tmp_path, *widgets):
+    return sw.save_html(widgets, tmp_path / "page.html")
+
+
+def test_a_page_shows_its_widgets_and_says_at_once_that_they_are_recorded(visit, tmp_path):
+    page = visit(saved(tmp_path, heatmap(), steering()))
+    for name in ("heatmap", "steering"):
+        root = page.locator(f".sae-{name}")
+        expect(root.locator(".sae-note")).to_contain_text("Recorded", timeout=1000)
+    assert page.locator("img").count() == 0
+    expect(page.locator(".sae-heatmap")).to_contain_text("features · 18 tokens")
+    expect(page.get_by_role("button", name="Run")).to_be_disabled()
+
+
+def test_the_heatmap_of_a_page_can_be_sorted_pointed_at_and_selected(visit, tmp_path):
+    widget = heatmap()
+    widget.selected = widget.view["features"][0]["feature"]
+    page = visit(saved(tmp_path, widget))
+    root = page.locator(".sae-heatmap")
+    # The card that was recorded.
+    expect(root.locator(".sae-card")).to_contain_text("makes likely")
+    root.get_by_label("Sort").select_option("by number")
+    first = min(feature["feature"] for feature in widget.view["features"])
+    grid = root.get_by_role("grid")
+    grid.focus()
+    page.keyboard.press("Control+Home")
+    expect(root.locator("[role=gridcell]")).to_contain_text(f"feature {first}")
+    grid.hover(position=cell(root, row=0, column=7))
+    expect(root.locator(".sae-tip")).to_be_visible()
+    grid.click(position=cell(root, row=1, column=7))
+    expect(root.locator(".sae-card")).to_contain_text("needs a kernel")
+
+
+def test_the_history_and_the_sweep_of_a_page_can_be_looked_through(visit, tmp_path):
+    widget = steering()
+    widget.edits = [{**SEA, "strength": 0.9}]
+    settings = {name: getattr(widget, name) for name in ("prompt", "length", "temperature", "seed")}
+    widget.sweep = {"id": 9, **settings, "edits": widget.edits, "control": ""}
+    root = visit(saved(tmp_path, widget)).locator(".sae-steering")
+    steered = root.locator(".sae-pane p").nth(1)
+    last = steered.inner_text()
+    plot = root.locator(".sae-plot")
+    plot.hover(position={"x": 2, "y": 30})
+    expect(root.locator(".sae-pane").nth(1)).to_contain_text("steered at")
+    root.get_by_role("button", name="history").click()
+    state = root.locator(".sae-state").first
+    state.locator("button").first.hover()
+    expect(steered).not_to_have_text(last)
+    slider = root.get_by_role("slider").first
+    expect(slider).to_have_attribute("aria-disabled", "true")
+
+
+def test_a_page_follows_the_colours_of_the_system(visit, tmp_path):
+    path = saved(tmp_path, heatmap())
+    for scheme in ("light", "dark"):
+        page = visit(path, color_scheme=scheme)
+        expect(page.locator(".sae-root")).to_have_attribute("data-theme", scheme)
+
+
+def test_a_page_whose_script_may_not_run_shows_the_pictures(visit, tmp_path):
+    widget = heatmap()
+    page = visit(saved(tmp_path, widget), java_script_enabled=False)
+    picture = page.get_by_role("img")
+    expect(picture).to_be_visible()
+    assert picture.get_attribute("alt") == Picture.of(widget).words
+    assert picture.bounding_box()["width"] == 960
+
+
+def hostile_read(text, sae, check=lambda: None):
+    view = plausible.read(text, sae, check)
+    features = [type(row)(**{**vars(row), "label": ATTACK}) for row in view.features]
+    tokens = [ATTACK, *view.tokens[1:]]
+    return type(view)(**{**vars(view), "tokens": tokens, "features": features, "note": ATTACK})
+
+
+def hostile_run(request, check, on_tokens):
+    told = plausible.run(request, check, on_tokens)
+    arms = [{**arm, "name": ATTACK, "tokens": [ATTACK, *arm["tokens"]]} for arm in told["arms"]]
+    return {**told, "arms": arms, "note": ATTACK}
+
+
+def test_names_tokens_and_texts_are_shown_and_never_run(visit, tmp_path):
+    read = heatmap(ATTACK, hostile_read)
+    wrote = steering(hostile_run, prompt=ATTACK)
+    page = visit(saved(tmp_path, read, wrote))
+    expect(page.locator(".sae-steering")).to_contain_text("<img src=x onerror")
+    expect(page.locator(".sae-heatmap .sae-note").last).to_contain_text("</script>")
+    assert page.locator("img").count() == 0
+    assert not page.evaluate(PWNED)
+    page = visit(exported(read, wrote))
+    expect(page.locator(".sae-steering")).to_contain_text("<img src=x onerror")
+    assert page.locator("img").count() == 0
+    assert not page.evaluate(PWNED)
+
+
+def notebook(*widgets, **traits):
+    """A notebook as Jupyter saves it, with `traits` in place of what was recorded."""
+    made = nbformat.v4.new_notebook()
+    states = {}
+    for widget in widgets:
+        picture = Picture.of(widget)
+        png, metadata = picture_output(picture)
+        outputs = [
+            ({VIEW: {"model_id": widget.model_id}, "text/plain": repr(widget)}, {}),
+            (words_output(picture), {"sae_widgets": "words"}),
+            (png, metadata),
+        ]
+        cell = nbformat.v4.new_code_cell("widget")
+        for data, about in outputs:
+            cell.outputs.append(nbformat.v4.new_output("display_data", data, metadata=about))
+        made.cells.append(cell)
+        state = {name: value for name, value in widget.get_state().items() if name != "layout"}
+        buffers = [
+            {"path": [name], "encoding": "base64", "data": base64.b64encode(value).decode()}
+            for name, value in state.items()
+            if isinstance(value, bytes)
+        ]
+        plain = {name: value for name, value in state.items() if not isinstance(value, bytes)}
+        states[widget.model_id] = {"state": {**plain, **traits}, "buffers": buffers}
+    made.metadata["widgets"] = {STATE: {"state": states}}
+    return nbformat.from_dict(made)
+
+
+def exported(*widgets, **traits):
+    return SaeHTMLExporter().from_notebook_node(notebook(*widgets, **traits))[0]
+
+
+def test_the_widgets_of_an_exported_notebook_live(visit):
+    page = visit(exported(heatmap(), steering()))
+    expect(page.locator(".sae-root")).to_have_count(2)
+    assert page.locator("img").count() == 0
+    root = page.locator(".sae-heatmap")
+    root.get_by_role("grid").hover(position=cell(root, row=0, column=7))
+    expect(root.locator(".sae-tip")).to_be_visible()
+    expect(page.locator(".sae-steering .sae-note")).to_contain_text("Recorded")
+
+
+def test_of_a_notebook_that_was_tampered_with_nothing_runs(visit):
+    page = visit(exported(heatmap(), _esm="pwned=1", _css="body{display:none}", view={"tokens": 1}))
+    expect(page.get_by_role("img")).to_be_visible()  # it cannot be shown: its picture stays
+    assert page.locator(".sae-root").count() == 0
+    assert not page.evaluate(PWNED)
+
+
+def test_an_exported_notebook_reaches_nothing_whatever_is_in_its_outputs(visit):
+    made = notebook(heatmap())
+    far = "http://far.test"
+    attacks = [
+        f"<script src='{far}/a.js'></script><script>pwned=1</script>",
+        "<img src=x: onerror='pwned=1'><svg onload='pwned=1'></svg>",
+        f"<img src='{far}/b.png'><video src='{far}/c'></video><link rel=stylesheet href={far}/d>",
+        f"<meta http-equiv=refresh content='0;url={far}/e'><base href='{far}'>",
+        f"<iframe src='{far}/f'></iframe><object data='{far}/g'></object>",
+        f"<style>@import '{far}/h'; body {{ background: url({far}/i) }}</style>",
+        f"<iframe srcdoc=\"<img src='{far}/j'><script>parent.pwned=1</script>\"></iframe>",
+        f"<a id=go href='javascript:pwned=1'>go</a><form action='{far}/k'></form>",
+    ]
+    for attack in attacks:
+        output = nbformat.v4.new_output("display_data", {"text/html": attack})
+        made.cells[0].outputs.append(output)
+    made.cells.append(
+        nbformat.v4.new_markdown_cell(f"![]({far}/l.png) <img src=y: onerror=pwned=1>")
+    )
+    page = visit(SaeHTMLExporter().from_notebook_node(made)[0], refused=True)
+    expect(page.locator(".sae-heatmap")).to_be_visible()
+    page.locator("#go").click()
+    page.wait_for_timeout(500)
+    assert page.url.startswith("file:")
+    assert not page.evaluate(PWNED)
+    assert TEXT in page.locator(".sae-heatmap textarea").input_value()
+
+
+def test_a_view_hides_its_twin_and_a_missing_view_is_hidden_by_it(browser):
+    """In the containers of JupyterLab and of nbconvert's pages."""
+    words = words_output(Picture(b"", 1, 1, "words"))["text/html"]
+
+    def output(inside):
+        shown = f'<div class="jp-OutputArea-output">{inside}</div>'
+        return f'<div class="jp-OutputArea-child"><div class="prompt"></div>{shown}</div>'
+
+    twin = output(words) + output("<img>")
+    cells = {
+        "live": output("<div class=sae-root>live</div>") + twin + output("<pre>printed</pre>"),
+        "lost": output("Error displaying widget: model not found") + twin,
+        "text": output("<pre>Heatmap(…)</pre>") + twin,
+        "alone": output("<div class=sae-root>live</div>") + output("<img>"),
+        "other": output("some text of a widget of others") + output("<img>"),
+    }
+    page = browser.new_page()
+    page.set_content("".join(f"<div id={name}>{cell}</div>" for name, cell in cells.items()))
+    seen = {
+        name: page.locator(f"#{name} > *").evaluate_all(
+            "(children) => children.map((e) => e.getClientRects().length > 0)"
+        )
+        for name in cells
+    }
+    assert seen == {
+        "live": [True, False, False, True],
+        "lost": [False, True, True],
+        "text": [True, True, True],
+        "alone": [True, True],
+        "other": [True, True],
+    }
+    page.close()
