@@ -6,7 +6,7 @@ import math
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -74,8 +74,15 @@ def versions() -> dict[str, str]:
     """Of Python and of the packages that what a widget shows may depend on."""
     return {
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: _version(package) for package in PACKAGES},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its sources: no reason to show no widget
+        return "not installed"
 
 
 def _told_sae(sae: SAE) -> dict[str, Any]:

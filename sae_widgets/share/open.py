@@ -6,7 +6,7 @@ is checked as if a browser had sent it; what the widgets showed is made anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,7 +125,10 @@ def _labels(widgets: Sequence[Traits]) -> Labels:
     """What the features were called in widgets of one session, and how best to steer with them."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
 
-    def add(sae: str, row: Any) -> None:
+    def add(sae: Any, row: Any) -> None:
+        if not isinstance(row, Mapping):
+            raise ValueError(f"what is known of a feature is a dict; got {row!r}")
+        sae = field({"sae": sae, **row}, "sae", str)
         feature, label = field(row, "feature", int), field(row, "label", str)
         push = row.get("push") or {}
         said = {name: push[name] for name in ("strength", "where", "schedule") if name in push}
@@ -134,10 +137,10 @@ def _labels(widgets: Sequence[Traits]) -> Labels:
 
     for traits in widgets:
         for row in field({"features": [], **traits}, "features", list):
-            add(field(row, "sae", str), row)
+            add(None, row)
         view = field({"view": {}, **traits}, "view", dict)
         for row in field({"features": [], **view}, "features", list):
-            add(field(view, "sae", str), row)
+            add(view.get("sae"), row)
     return found
 
 

@@ -125,15 +125,13 @@ def differences(source: Source) -> Iterator[str]:
         if name in here:
             yield from _compared(f"SAE {short(name)}", facts, here[name], SAE_FACTS)
             continue
-        twins = [known for known in here if here[known]["weights"] == facts["weights"]]
+        where = "pass it in sae="
+        for other, known in here.items():
+            if all(known[fact] == facts[fact] for fact in SAE_FACTS):
+                where = f"it is called {other!r} here; set its name"
         yield (
             f"SAE {short(name)} (weights {short(facts['weights'])}, {short(facts['width'])} "
-            f"features, hook {short(facts['hook'])}) is not here: "
-            + (
-                f"but its weights are, as {twins[0]!r}: set its name"
-                if twins
-                else "pass it in sae="
-            )
+            f"features, hook {short(facts['hook'])}) is not here: {where}"
         )
     then, now = about["versions"].get("sae-widgets", ""), versions()["sae-widgets"]
     if _series(then) > _series(now):

@@ -93,6 +93,9 @@ class Edit:
                 f"feature {self.feature} belongs to its SAE's hook; only a vector takes hook=, "
                 f"got {self.hook!r}"
             )
+        for name in ("hook", "sae"):
+            if not isinstance(getattr(self, name), str | None):
+                raise TypeError(f"{name} is a name; got {getattr(self, name)!r}")
         if not isinstance(self.where, Span):
             _check_choice("where", self.where, PLACES, " or a Span")
         if self.when is not None and not isinstance(self.when, Condition):
