@@ -1,3 +1,4 @@
+import json
 import struct
 import threading
 import time
@@ -649,3 +650,11 @@ def test_edits_are_kept_as_a_preset_and_forgotten():
     from_browser(widget, preset={"id": 4, "name": "sea", "edits": [{"op": "exec"}]})
     assert "an edit's op is one of" in widget.status["text"]
     assert len(told) == 2
+
+
+def test_what_is_not_json_is_a_trait_of_its_own_and_hosts_need_not_look_for_it_inside_of_others():
+    widgets = [heatmap(), steering(prompt="a")[0]]
+    for widget in widgets:
+        state = {name: value for name, value in widget.get_state().items() if name != "layout"}
+        flat = {name: value for name, value in state.items() if not isinstance(value, bytes)}
+        json.dumps(flat, allow_nan=False)

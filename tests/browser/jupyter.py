@@ -1,4 +1,4 @@
-"""A real JupyterLab, isolated from the machine's settings, and a browser page on a notebook."""
+"""A real JupyterLab or Notebook, isolated from the machine's settings, and a page on a notebook."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ KERNEL = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kerne
 
 
 @contextlib.contextmanager
-def server(folder: Path, notebooks: Path) -> Iterator[str]:
-    """Serve `notebooks` with settings of its own under `folder`; yields the address."""
+def server(folder: Path, notebooks: Path, *, app: str = "jupyterlab") -> Iterator[str]:
+    """Serve `notebooks` with settings of its own under `folder`; yields the address.
+
+    app: "jupyterlab", or "notebook" for Jupyter Notebook 7.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,9 +44,10 @@ def server(folder: Path, notebooks: Path) -> Iterator[str]:
         "IPYTHONDIR": str(folder / "ipython"),
     }
     command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        *(sys.executable, "-m", app, "--no-browser", "--allow-root"),
         *("--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="),
-        *("--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={notebooks}"),
+        *("--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"),
+        f"--ServerApp.root_dir={notebooks}",
     ]
     log = folder / "server.log"
     with log.open("w") as out:
@@ -53,7 +57,7 @@ def server(folder: Path, notebooks: Path) -> Iterator[str]:
         deadline = time.monotonic() + 60
         while not answers(f"{address}/api"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
+                raise RuntimeError(f"{app} did not start:\n{log.read_text()}")
             time.sleep(0.1)
         yield address
     finally:
@@ -76,17 +80,19 @@ def answers(address: str) -> bool:
 
 
 class Lab:
-    """One page of JupyterLab, with the commands a test needs."""
+    """One page of JupyterLab or Notebook, with the commands a test needs."""
 
-    def __init__(self, browser: Browser, address: str, *, width: int = 1400) -> None:
-        self.address = address
+    def __init__(
+        self, browser: Browser, address: str, *, width: int = 1400, place: str = "lab/tree"
+    ) -> None:
+        self.address = f"{address}/{place}"
         self.page: Page = browser.new_page(viewport={"width": width, "height": 1000})
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def open(self, name: str) -> None:
         """Open a notebook and wait until its kernel is idle."""
-        self.page.goto(f"{self.address}/lab/tree/{name}?reset")
+        self.page.goto(f"{self.address}/{name}?reset")
         self.page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
         self.wait_idle()
 

@@ -1,17 +1,19 @@
-"""What a shared notebook shows in a real JupyterLab: to its author, to a stranger, and twice."""
+"""The widgets in Jupyter Notebook 7, and what a shared notebook shows in JupyterLab, to whom."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter import Lab, server
+from jupyter import Lab, answers, server
 from playwright.sync_api import expect
+from waiting import until
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -40,6 +42,92 @@ def shared(browser, tmp_path_factory):
     subprocess.run(trust, env=settings, check=True, capture_output=True)
     with server(folder, notebooks) as address:
         yield Lab(browser, address)
+
+
+@pytest.fixture(scope="module")
+def notebook7(browser, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("notebook7")
+    notebooks = folder / "notebooks"
+    notebooks.mkdir()
+    shutil.copy(NOTEBOOKS / "quickstart.ipynb", notebooks)
+    with server(folder, notebooks, app="notebook") as address:
+        yield Lab(browser, address, place="notebooks")
+
+
+def test_in_jupyter_notebook_the_widgets_are_read_and_steered_as_in_the_lab(notebook7):
+    page = notebook7.page
+    notebook7.open("quickstart.ipynb")
+    notebook7.run_all()
+    steering = page.locator(".sae-steering")
+    expect(steering.locator(".sae-ok")).to_be_visible(timeout=90_000)
+    expect(page.locator(".sae-heatmap").get_by_role("grid")).to_be_visible()
+    steered = steering.locator(".sae-pane").nth(1)
+    before = steered.inner_text()
+    slider = steering.get_by_role("slider").first
+    for _ in range(4):
+        slider.press("ArrowLeft")
+    expect(steered).not_to_have_text(before, timeout=20_000)
+
+
+MARIMO = """
+import marimo
+app = marimo.App()
+
+@app.cell
+def _():
+    import marimo as mo
+    import sae_widgets as sw
+    session = sw.load_demo()
+    return mo, session
+
+@app.cell
+def _(mo, session):
+    heatmap = mo.ui.anywidget(session.heatmap("Ahoy, the sailor hauled the net."))
+    heatmap
+    return (heatmap,)
+
+@app.cell
+def _(mo, session):
+    edit = session.recommended(session.find("sea"))
+    steering = mo.ui.anywidget(session.steer("Felix hid", [edit]))
+    steering
+    return (steering,)
+
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+def test_in_marimo_the_widgets_are_read_and_steered_in_their_shadow_roots(browser, tmp_path):
+    (tmp_path / "notebook.py").write_text(MARIMO)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run = ["-m", "marimo", "run", "notebook.py", "--headless", "--no-token", f"--port={port}"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, *run], cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        until(lambda: answers(address), seconds=60)
+        page = browser.new_page(viewport={"width": 1200, "height": 1400})
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        steering = page.locator(".sae-steering")
+        expect(steering.locator(".sae-ok")).to_be_visible(timeout=90_000)
+        assert steering.evaluate("(e) => e.getRootNode() instanceof ShadowRoot")
+        expect(page.locator(".sae-heatmap").get_by_role("grid")).to_be_visible()
+        steered = steering.locator(".sae-pane").nth(1)
+        before = steered.inner_text()
+        for _ in range(4):
+            steering.get_by_role("slider").first.press("ArrowLeft")
+        expect(steered).not_to_have_text(before, timeout=20_000)
+        assert errors == []
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def pictures(page):
