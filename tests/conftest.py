@@ -6,12 +6,17 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would fetch something fails at once
 
+import hypothesis
 import pytest
 import tiny
 import torch
 from transformers import AutoTokenizer
 
 torch.set_num_threads(1)
+
+# How long an example takes says how busy the machine is. Nothing is kept between runs.
+hypothesis.settings.register_profile("here", deadline=None, database=None)
+hypothesis.settings.load_profile("here")
 
 
 @pytest.fixture(scope="session")

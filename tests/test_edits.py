@@ -71,7 +71,7 @@ edits = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=60)
 @given(edits)
 def test_an_edit_goes_through_json_and_prints_as_the_code_that_makes_it(parts):
     kind, arguments, options = parts

@@ -4,7 +4,6 @@ import copy
 import json
 import pickle
 import sys
-import threading
 
 import pytest
 import tiny
@@ -49,9 +48,10 @@ def close(*widgets):
     """Close widgets, and wait until none of their threads works on the model any more."""
     for widget in widgets:
         widget.close()
-    for thread in threading.enumerate():
-        if thread.name == "sae-widget":
-            thread.join(10)
+    for widget in widgets:
+        for name in ("_executor", "_sweeps", "_measures"):
+            if hasattr(widget, name):
+                getattr(widget, name).join()
 
 
 @pytest.fixture(scope="module")

@@ -104,11 +104,12 @@ def test_importing_the_package_loads_neither_torch_nor_transformer_lens():
     assert done.stdout.strip() == "[]"
 
 
-def test_each_bundle_stays_under_sixty_kilobytes():
-    bundles = sorted((PACKAGE / "static").glob("*.js"))
-    assert [path.name for path in bundles] == ["heatmap.js", "steering.js"]
-    for path in bundles:
-        assert path.stat().st_size <= 60_000, f"{path.name} has {path.stat().st_size} bytes"
+def test_each_bundle_stays_under_sixty_kilobytes_and_a_page_under_ninety():
+    bundles = {path.name: path.stat().st_size for path in (PACKAGE / "static").glob("*.js")}
+    assert sorted(bundles) == ["heatmap.js", "page.js", "steering.js"]
+    for name, size in bundles.items():
+        most = 90_000 if name == "page.js" else 60_000  # a page holds the code of both once
+        assert size <= most, f"{name} has {size} bytes"
 
 
 def test_a_wheel_made_from_the_sdist_without_node_carries_all_that_a_user_needs(tmp_path):

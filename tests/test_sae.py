@@ -60,7 +60,7 @@ def test_some_features_encode_as_they_do_among_all(activation):
     sae.b_enc.uniform_(-1, 1)
     sae.b_dec.uniform_(-1, 1)
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=50)
     @given(st.lists(st.integers(0, 5), max_size=8), st.integers(0, 2**31))
     def check(features, seed):
         x = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(seed))

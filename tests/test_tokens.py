@@ -40,7 +40,7 @@ def shows(tokenizer, text):
 def test_any_text_comes_back_exactly(request, name):
     tokenizer = request.getfixturevalue(name)
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=60)
     @given(st.text(st.characters(**CHARACTERS)))
     def check(text):
         assert "".join(texts(tokenizer, text)) == text

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -184,3 +186,21 @@ def test_a_status_goes_to_the_browser_as_plain_values():
         "detail": "why",
         "seconds": 0.5,
     }
+
+
+def test_python_waits_at_its_end_until_a_running_job_has_noticed():
+    script = """
+import time
+from sae_widgets.widgets.worker import Worker
+def job(check):
+    try:
+        while True:
+            check()
+            time.sleep(0.01)
+    finally:
+        print("noticed")
+Worker(lambda status: None).submit(1, job)
+time.sleep(0.1)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "noticed\n")

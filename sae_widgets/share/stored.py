@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sae_widgets.share.clean import STATE, mended, read_notebook
+from sae_widgets.share.recording import NAMES
 
 VIEW = "application/vnd.jupyter.widget-view+json"
-
-KINDS = {
-    "sae_widgets.widgets.heatmap.Heatmap": "heatmap",
-    "sae_widgets.widgets.steering.Steering": "steering",
-}
-"""The kinds of our widgets, by the ids that anywidget gives them."""
-
 
 @dataclass(frozen=True)
 class Stored:
@@ -64,9 +58,9 @@ def _of_notebook(text: str) -> list[Stored]:
         )
     traits = [_record(_record(state.get(id)).get("state")) for id in seen]
     found = [
-        Stored(KINDS[kind], each)
+        Stored(NAMES[id], each)
         for each in traits
-        if (kind := str(each.get("_anywidget_id"))) in KINDS
+        if (id := str(each.get("_anywidget_id"))) in NAMES
     ]
     if not found:
         raise ValueError("it shows no widget of sae_widgets")
@@ -106,7 +100,7 @@ def _of_page(text: str) -> list[Stored]:
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             continue  # other data than ours
         shown = [widgets[i] for i in dict.fromkeys(page.views) if i < len(widgets)]
-        found = [each for each in shown if each.kind in KINDS.values()]
+        found = [each for each in shown if each.kind in NAMES.values()]
         if found:
             return found
     raise ValueError("it shows no widget of sae_widgets")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -75,6 +77,7 @@ class Worker:
         self._stopped = False
         self._closed = False
         self._thread: threading.Thread | None = None
+        _workers.add(self)
 
     def submit(self, id: int, job: Job) -> None:
         with self._change:
@@ -99,6 +102,11 @@ class Worker:
             self._closed = True
             self._newest += 1  # what runs is replaced by nothing
             self._change.notify()
+
+    def join(self) -> None:
+        """Wait, not for ever, until what ran has noticed that it was closed."""
+        if self._thread is not None:
+            self._thread.join(GRACE)
 
     def _loop(self) -> None:
         while True:
@@ -127,6 +135,22 @@ class Worker:
                     logger.exception("a callback on a widget's status failed")
 
             _carry_out(id, job, check, report)
+
+
+GRACE = 5.0
+"""Seconds that the end of Python waits for a job to notice it."""
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    """Python may not end while a thread is inside of torch: the process would abort."""
+    workers = list(_workers)
+    for worker in workers:
+        worker.close()
+    for worker in workers:
+        worker.join()
 
 
 class Inline:

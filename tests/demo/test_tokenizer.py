@@ -16,7 +16,7 @@ def small() -> Any:
 
 
 def test_any_text_comes_back(small: Any) -> None:
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.text())
     def check(text: str) -> None:
         ids = small.encode(text, add_special_tokens=False, split_special_tokens=True)
