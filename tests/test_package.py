@@ -40,6 +40,8 @@ RANKS_OF_FILES = {
     "demo/train.py": 6,
     "share/open.py": 6,
     "share/source.py": 6,
+    # Here a trainer meets a widget.
+    "training/live.py": 5,
 }
 
 
