@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 
 from sae_widgets.widgets.panel import Frame, bundle, plain
-from sae_widgets.widgets.worker import Check, Executor, Report, default_executor
+from sae_widgets.widgets.worker import Check, Executor, Report, Status, default_executor
 
 FIGURES = ("step", "loss", "fvu", "l0", "dead", "learning_rate", "grad_norm")
 """What is kept of each line of the log, in the order in which the browser gets it."""
@@ -24,6 +24,9 @@ MOST = 200
 
 BEAT = 0.25
 """Seconds between two messages to the browser, at least."""
+
+OVER = ("done", "stopped", "failed")
+"""The states in which a run does not go on."""
 
 Order = Literal["go on", "save", "stop"]
 
@@ -71,6 +74,7 @@ class Training(Frame):
         self._told = -BEAT
         self._change = threading.Condition()
         self._over = threading.Event()
+        self._alone = False
         self._result: Any = None
         self._error: BaseException | None = None
         super().__init__(worker, run=plain(dict(run)), **traits)
@@ -88,7 +92,8 @@ class Training(Frame):
                 self._tell("failed")
                 raise
             finally:
-                self._over.set()
+                if self._alone:
+                    self._over.set()
 
         self._executor.submit(1, job)
 
@@ -187,7 +192,15 @@ class Training(Frame):
 
     def _abandon(self) -> None:
         """Nobody watches any more: end at the next step."""
-        self.ended = True
+        self._alone = self.ended = True
+        if self.at["state"] in OVER:
+            self._over.set()
+
+    def _show_status(self, status: Status) -> None:
+        super()._show_status(status)
+        if status.state != "working":
+            # Not before: a cell that waited may be the last, and what it leaves is what is saved.
+            self._over.set()
 
     def _halt(self) -> None:
         """Stop the clock."""
