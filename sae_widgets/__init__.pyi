@@ -37,6 +37,7 @@ from .steering.schedules import Pulse as Pulse
 from .steering.schedules import Ramp as Ramp
 from .steering.schedules import Values as Values
 from .steering.sweep import Sweep as Sweep
+from .training.figure import training_figure as training_figure
 from .training.from_texts import train as train
 from .training.from_texts import train_several as train_several
 from .training.live import training as training

@@ -193,7 +193,7 @@ def test_a_checkpoint_can_be_asked_for_while_the_run_is_paused_and_leaves_it_so(
 
 def test_a_checkpoint_that_could_be_kept_nowhere_is_refused():
     widget = training()
-    with pytest.raises(traitlets.TraitError, match="folder=..."):
+    with pytest.raises(traitlets.TraitError, match="begin it with folder="):
         widget.saves = 1
     widget.set_state({"saves": 1})
     assert "folder=..." in widget.status["text"]

@@ -1,4 +1,4 @@
-"""A training with its widget: the trainer is told what the person wants, the widget what happens."""
+"""A training and its widget: one is told what the person wants, the other what happens."""
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from waiting import until
 import sae_widgets as sw
 from sae_widgets.training import live
 from sae_widgets.training.folder import last_checkpoint
+
 
 @pytest.fixture(scope="module")
 def whole(model):
@@ -112,9 +113,7 @@ def test_save_now_keeps_a_checkpoint_of_that_step_while_the_run_is_paused(
     assert same(widget.result(), whole)
 
 
-def test_a_full_disk_names_the_last_good_checkpoint_on_the_screen(
-    model, tmp_path, at_step, monkeypatch
-):
+def test_a_full_disk_names_the_last_good_checkpoint_on_the_screen(model, tmp_path, monkeypatch):
     from transformers import Trainer
 
     written = Trainer._save_checkpoint
