@@ -50,15 +50,17 @@ def training(train=steps, worker=Inline, **run):
 class Held:
     """A training on a thread, that waits after its fifth step until it is let go."""
 
-    def __init__(self, **run):
+    def __init__(self, twin=None, **run):
         self.orders = []
         self._here, self._go = threading.Event(), threading.Event()
-        self.widget = Training(self._train, {**RUN, **run})
+        self.widget = Training(self._train, {**RUN, **run}, twin=twin)
         assert self._here.wait(5)
 
     def _train(self, widget):
         widget.begin(0, [])
         for step in range(1, 13):
+            if step % 3 == 0:
+                widget.add(line(step))
             if step == 5:
                 self._here.set()
                 assert self._go.wait(5)

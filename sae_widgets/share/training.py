@@ -172,7 +172,7 @@ def _densities(sheet: Sheet, left: float, top: float, counts: Sequence[int]) -> 
     _ticks(sheet, x, room, bottom, axis, strength)
     step = room / len(counts)
     for place, n in enumerate(counts):
-        high = PLOT * axis.place(n)
+        high = max(1.0, PLOT * axis.place(n)) if n else 0.0  # one feature of many is seen, too
         color = SOFT if place else WARM
         sheet.box(x + place * step + 1, bottom - high, step - 2, high, color)
     sheet.text(x + step / 2, bottom + 10, "never", MONO_TINY, SOFT, "mm")

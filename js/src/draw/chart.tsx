@@ -144,6 +144,8 @@ export function Densities({ counts, step }: { counts: readonly number[]; step: n
   };
   const [never = 0, ...firing] = counts;
   const most = 1 + firing.indexOf(Math.max(...firing));
+  // One feature of many is seen, too.
+  const high = (n: number) => (n > 0 ? Math.max(1.5, 100 * place(axis, n)) : 0);
   const bounds = (bin: number) =>
     bin === 0 ? "never fire" : `fire on ${from(bin)} to ${from(bin + 1)} of the vectors`;
   return (
@@ -165,9 +167,9 @@ export function Densities({ counts, step }: { counts: readonly number[]; step: n
           key={bin}
           class={bin === 0 ? "sae-never" : "sae-bin"}
           x={bin * width + 0.3}
-          y={100 - 100 * place(axis, n)}
+          y={100 - high(n)}
           width={width - 0.6}
-          height={100 * place(axis, n)}
+          height={high(n)}
         >
           <title>{`${n} ${bounds(bin)}`}</title>
         </rect>
