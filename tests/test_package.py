@@ -135,6 +135,7 @@ def test_a_wheel_made_from_the_sdist_without_node_carries_all_that_a_user_needs(
         "sae_widgets/demo/data/model/model.safetensors",
         "sae_widgets/notebooks/quickstart.ipynb",
         "sae_widgets/notebooks/steering.ipynb",
+        "sae_widgets/notebooks/train.ipynb",
     ):
         assert wanted in names
     assert not [name for name in names if name.startswith(("tests/", "js/"))]

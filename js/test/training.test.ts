@@ -156,9 +156,24 @@ test("when the kernel is silent it is said what a restart has left of the traini
   expect(el.textContent).not.toContain("existing=");
 });
 
+test("when a busy kernel does not hear a button, it is said what to do", async () => {
+  const model = await show();
+  await click("Pause");
+  const hint = "interrupt it: the training goes on";
+  expect(el.textContent).not.toContain(hint);
+  for (let step = 31; step < 36; step++) {
+    model.set("at", { ...TRAINING.at, step });
+    await vi.advanceTimersByTimeAsync(1000);
+  }
+  expect(el.textContent).toContain(hint);
+  model.set("at", { ...TRAINING.at, step: 36, state: "paused" });
+  await settle();
+  expect(el.textContent).not.toContain(hint);
+});
+
 test("a long wait between two steps is explained", async () => {
   await show();
-  await vi.advanceTimersByTimeAsync(3000);
+  await vi.advanceTimersByTimeAsync(4000);
   expect(told()).toContain("the model reads texts …");
 });
 

@@ -117,7 +117,8 @@ class Training(Frame):
         """What was trained, once it is: waits for it. Raises what ended the training early.
 
         While a cell waits here, a kernel that hears messages only between cells does not hear the
-        buttons. Interrupting it ends the waiting and not the training.
+        buttons, nor does one that got this cell before the widget was on screen. Interrupting it
+        ends the waiting and not the training.
         """
         while not self._over.wait(0.2):  # an endless wait could not be interrupted everywhere
             continue

@@ -76,6 +76,8 @@ const LAST: readonly Drawn[] = [
     format: fine,
   },
 ];
+/** Seconds that a button may wait for the kernel before it is said why. */
+const PATIENCE = 3;
 const EMPTY = new DataView(new ArrayBuffer(0));
 
 function Training({ model }: { model: Model }) {
@@ -115,9 +117,14 @@ function Bar({ model, run, at }: { model: Model; run: TrainingRun; at: TrainingA
   const saves = useTrait(model, "saves");
   const working = alive && (at.state === "starting" || at.state === "training");
   const silent = useElapsed(useMemo(() => (working ? performance.now() : null), [working, at]));
+  const asked = saves > at.saves;
+  const unheard =
+    at.state === "training" && alive && (paused || ended || asked)
+      ? `${saves}${paused}${ended}`
+      : "";
+  const waited = useElapsed(useMemo(() => (unheard ? performance.now() : null), [unheard]));
   const open = running(at) && at.state !== "finishing";
   const off = !alive || ended;
-  const asked = saves > at.saves;
   const unsaved = run.folder === null ? "No folder was given to keep checkpoints in" : null;
   return (
     <div class="sae-bar">
@@ -125,7 +132,7 @@ function Bar({ model, run, at }: { model: Model; run: TrainingRun; at: TrainingA
         <div class="sae-between">
           <b class="sae-cut">{run.name || run.hook}</b>
           <span class="sae-number">
-            {silent > 2 && !paused && !ended
+            {silent > PATIENCE && !paused && !ended
               ? `step ${at.step} of ${run.steps}: the model reads texts … ${seconds(silent)}`
               : recorded && running(at)
                 ? `recorded at step ${at.step} of ${run.steps}, while it ran`
@@ -181,6 +188,12 @@ function Bar({ model, run, at }: { model: Model; run: TrainingRun; at: TrainingA
             Stop
           </button>
         </>
+      )}
+      {waited > PATIENCE && (
+        <span class="sae-soft sae-tiny">
+          The kernel is busy with a cell and hears of it afterwards. If the cell only waits for the
+          result, interrupt it: the training goes on.
+        </span>
       )}
       <Spoken text={at.state === "training" ? "" : told(run, at, paused, ended)} />
     </div>
