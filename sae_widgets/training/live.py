@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from IPython.core.getipython import get_ipython
 from transformers import TrainerCallback
 
 from sae_widgets.model import Model, context_length
@@ -36,13 +38,15 @@ def training(
     `result()` waits for the SAE; of a training that was stopped, it is the SAE so far. What the
     arguments contradict is raised here, what goes wrong later by `result()`.
 
-    A training ends with its kernel. With a folder, existing="resume" goes on from its last
-    checkpoint, of which stopping writes one.
+    A training ends with its kernel, and when its cell is run again. With a folder,
+    existing="resume" goes on from its last checkpoint, of which stopping writes one.
     """
     check(model, [recipe])
     Corpus(texts, model.tokenizer, min(recipe.context, context_length(model)), column)
     if folder is not None:
         kept.check(Path(folder), existing)
+    cell = this_cell()
+    make_room(cell, folder)
 
     def run(widget: Training) -> Any:
         done = kept.last_checkpoint(Path(folder)) if folder and existing == "resume" else None
@@ -68,7 +72,40 @@ def training(
         "target": target(recipe),
         "folder": None if folder is None else str(folder),
     }
-    return Training(run, known, about={**about, "saes": {name: recipe.to_json()}}, twin=leave_twin)
+    widget = Training(
+        run, known, about={**about, "saes": {name: recipe.to_json()}}, twin=leave_twin
+    )
+    _begun[widget] = cell
+    return widget
+
+
+_begun: weakref.WeakKeyDictionary[Training, str | None] = weakref.WeakKeyDictionary()
+"""The trainings of this kernel, and the cells that began them."""
+
+
+def this_cell() -> str | None:
+    """The id of the cell that is run, where there is one and the notebook tells it."""
+    shell: Any = get_ipython()
+    if not hasattr(shell, "get_parent"):  # a terminal, or no IPython at all
+        return None
+    id: str | None = shell.get_parent().get("metadata", {}).get("cellId")
+    return id
+
+
+def make_room(cell: str | None, folder: str | Path | None) -> None:
+    """End what the same cell began before: nobody sees it any more. Raise if a folder is in use."""
+    for other, its_cell in list(_begun.items()):
+        if other.over:
+            continue
+        if cell is not None and cell == its_cell:
+            other.ended = True
+            other.wait()
+        elif folder is not None and other.run["folder"] is not None:
+            if Path(folder).resolve() == Path(other.run["folder"]).resolve():
+                raise ValueError(
+                    f"a training of this kernel goes on in {folder} (step {other.at['step']} of "
+                    f"{other.run['steps']}): wait for its result, stop it, or name another folder"
+                )
 
 
 def target(recipe: Recipe) -> int | None:

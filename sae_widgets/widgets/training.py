@@ -120,11 +120,20 @@ class Training(Frame):
         buttons, nor does one that got this cell before the widget was on screen. Interrupting it
         ends the waiting and not the training.
         """
-        while not self._over.wait(0.2):  # an endless wait could not be interrupted everywhere
-            continue
+        self.wait()
         if self._error is not None:
             raise self._error
         return self._result
+
+    def wait(self) -> None:
+        """Return when the training is over, well or not."""
+        while not self._over.wait(0.2):  # an endless wait could not be interrupted everywhere
+            continue
+
+    @property
+    def over(self) -> bool:
+        """Whether the training goes on no more."""
+        return self._over.is_set()
 
     # What who trains tells the widget, on the thread that trains.
 

@@ -140,3 +140,36 @@ def test_the_model_can_be_used_while_it_is_trained_on(model, at_step):
         assert model(torch.tensor([[0, 3, 4]])).shape == (1, 3, 20)
     widget.ended = True
     widget.result()
+
+
+def test_running_a_cell_again_ends_the_training_that_it_began_and_no_other(
+    model, at_step, monkeypatch
+):
+    at_step(3, lambda widget: setattr(widget, "paused", True))
+    monkeypatch.setattr(live, "this_cell", lambda: "one")
+    first = begun(model)
+    until(lambda: first.at["state"] == "paused", 20)
+    monkeypatch.setattr(live, "this_cell", lambda: "two")
+    other = begun(model)
+    assert not first.over
+    monkeypatch.setattr(live, "this_cell", lambda: "one")
+    again = begun(model)
+    assert (first.at["state"], first.over) == ("stopped", True)
+    assert not other.over
+    for widget in (other, again):
+        widget.ended = True
+        widget.result()
+
+
+def test_a_folder_in_which_a_training_goes_on_is_refused(model, tmp_path, at_step):
+    at_step(3, lambda widget: setattr(widget, "paused", True))
+    widget = begun(model, folder=tmp_path / "run")
+    until(lambda: widget.at["state"] == "paused", 20)
+    with pytest.raises(ValueError, match=r"goes on in .*run \(step 3 of 12\)"):
+        begun(model, folder=tmp_path / "run", existing="resume")
+    widget.ended = True
+    widget.result()
+
+
+def test_outside_of_a_notebook_there_is_no_cell():
+    assert live.this_cell() is None
