@@ -44,6 +44,8 @@ class Frame(anywidget.AnyWidget):
     when it no longer lives. `about` says what it was made with.
     """
 
+    _at_close: Any = ()  # a widget that is refused while it is made is closed, too
+
     status = traitlets.Dict(Status().to_json()).tag(sync=True)  # the kernel's
     # The kernel's: {"model", "saes", "versions"}, for whoever is handed the saved notebook.
     about = traitlets.Dict().tag(sync=True)
@@ -56,7 +58,7 @@ class Frame(anywidget.AnyWidget):
         twin: Callable[[Frame], None] | None = None,
         **traits: Any,
     ) -> None:
-        self._at_close: list[Callable[[], None]] = []
+        self._at_close = []
         self._twin = twin
         super().__init__(about=plain(dict(about)), **traits)
         self._executor = worker(self._show_status)
