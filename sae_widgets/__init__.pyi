@@ -37,11 +37,14 @@ from .steering.schedules import Pulse as Pulse
 from .steering.schedules import Ramp as Ramp
 from .steering.schedules import Values as Values
 from .steering.sweep import Sweep as Sweep
+from .training.figure import training_figure as training_figure
 from .training.from_texts import train as train
 from .training.from_texts import train_several as train_several
+from .training.live import training as training
 from .training.objectives import BatchTopK as BatchTopK
 from .training.objectives import Matryoshka as Matryoshka
 from .training.objectives import TopK as TopK
 from .training.recipe import Recipe as Recipe
 from .widgets.heatmap import Heatmap as Heatmap
 from .widgets.steering import Steering as Steering
+from .widgets.training import Training as Training

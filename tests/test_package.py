@@ -40,6 +40,9 @@ RANKS_OF_FILES = {
     "demo/train.py": 6,
     "share/open.py": 6,
     "share/source.py": 6,
+    # Here a trainer meets a widget.
+    "training/figure.py": 5,
+    "training/live.py": 5,
 }
 
 
@@ -104,11 +107,11 @@ def test_importing_the_package_loads_neither_torch_nor_transformer_lens():
     assert done.stdout.strip() == "[]"
 
 
-def test_each_bundle_stays_under_sixty_kilobytes_and_a_page_under_ninety():
+def test_each_bundle_stays_under_sixty_kilobytes_and_that_of_a_page_under_a_hundred():
     bundles = {path.name: path.stat().st_size for path in (PACKAGE / "static").glob("*.js")}
-    assert sorted(bundles) == ["heatmap.js", "page.js", "steering.js"]
+    assert sorted(bundles) == ["heatmap.js", "page.js", "steering.js", "training.js"]
     for name, size in bundles.items():
-        most = 90_000 if name == "page.js" else 60_000  # a page holds the code of both once
+        most = 100_000 if name == "page.js" else 60_000  # a page holds the code of all once
         assert size <= most, f"{name} has {size} bytes"
 
 
@@ -130,9 +133,11 @@ def test_a_wheel_made_from_the_sdist_without_node_carries_all_that_a_user_needs(
         "sae_widgets/__init__.pyi",
         "sae_widgets/static/heatmap.js",
         "sae_widgets/static/steering.js",
+        "sae_widgets/static/training.js",
         "sae_widgets/demo/data/model/model.safetensors",
         "sae_widgets/notebooks/quickstart.ipynb",
         "sae_widgets/notebooks/steering.ipynb",
+        "sae_widgets/notebooks/train.ipynb",
     ):
         assert wanted in names
     assert not [name for name in names if name.startswith(("tests/", "js/"))]

@@ -17,16 +17,19 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert.exporters import HTMLExporter, LatexExporter, MarkdownExporter
 from PIL import Image
+from test_training_widget import line, training
 from test_widgets import EDIT, heatmap, steering
 
 import sae_widgets as sw
 from sae_widgets.share import numbers
+from sae_widgets.share.axis import linear, logarithmic
 from sae_widgets.share.color import INK, LINE, NEW, PAGE, WARM, WELL, ramp, shade
 from sae_widgets.share.exporter import STATE, VIEW, SaeHTMLExporter
 from sae_widgets.share.flow import LINE_HEIGHT, MOST_LINES, Stretch, fork, lay, moved
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.recording import Recorded, data, policy, script
 from sae_widgets.share.sheet import SCALE, TEXT, Sheet, printable
+from sae_widgets.share.training import fine
 from sae_widgets.share.twin import leave_twin
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -275,6 +278,98 @@ def test_any_name_can_be_drawn(name):
     assert Picture.of(written([name, name], [name])).png.startswith(b"\x89PNG")
 
 
+# The training
+
+
+def told(*lines, state="done", **run):
+    """A training that has told these lines of the log."""
+
+    def train(widget):
+        widget.begin(0, [])
+        for each in lines:
+            widget.add(each)
+        widget._step = int(lines[-1]["step"])
+        widget.ended = state == "stopped"
+
+    return training(train, **run)
+
+
+def test_the_curves_of_a_training_are_where_its_figures_are():
+    """The third chart: L0 of 1 and then 3 on an axis up to 4, over twelve steps."""
+    widget = told(line(6, l0=1), line(12, l0=3))
+    ink = (pixels(Picture.of(widget).png) == INK).all(-1)
+    left, top, width = 12 + 2 * (221 + 17) + 38, 48 + 10 + 24, 221 - 38
+    rows, columns = np.nonzero(ink[SCALE * (top - 4) : SCALE * (top + 80)][:, SCALE * left : -480])
+    first, last = columns.argmin(), columns.argmax()
+    assert columns[first] / SCALE == pytest.approx(width * 6 / 12, abs=1.5)
+    assert rows[first] / SCALE - 4 == pytest.approx(76 * 3 / 4, abs=1.5)
+    assert columns[last] / SCALE == pytest.approx(width + 3, abs=1.5)  # the end of the spot
+    assert rows[last] / SCALE - 4 == pytest.approx(76 / 4, abs=2.5)
+
+
+def test_one_feature_of_many_and_the_first_of_many_steps_are_drawn():
+    widget = told(line(1, densities=[1, 0, 90_000]), steps=10_000)
+    assert WARM in colors(Picture.of(widget))
+
+
+def test_a_figure_that_is_none_breaks_a_curve_and_not_the_picture():
+    whole, broken = (
+        told(*(line(step, loss=loss if step == 6 else 1.0) for step in (3, 6, 9, 12)))
+        for loss in (1.0, float("nan"))
+    )
+    inks = [(pixels(Picture.of(each).png) == INK).all(-1).sum() for each in (whole, broken)]
+    assert inks[1] < inks[0]
+
+
+def test_the_words_of_a_training_that_is_over_tell_its_last_figures():
+    assert Picture.of(told(line(3), line(9, fvu=0.1234), state="stopped")).words == (
+        "Training of the SAE mine: 12 steps of 8 vectors, stopped at step 9: loss 0.278, "
+        "FVU 0.123, L0 4.25, dead 12 %, learning rate 2e−3, gradient 1.5."
+    )
+
+
+def test_the_words_of_one_that_goes_on_are_the_same_however_far_it_is():
+    """They stay in the notebook, where nbval compares them."""
+    heard = []
+
+    def train(widget):
+        for step in (3, 6):
+            heard.append(Picture.of(widget).words)
+            widget.begin(step, [line(step)])
+
+    training(train)
+    assert heard == ["Training of the SAE mine: 12 steps of 8 vectors."] * 2
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [([3, 17.2], [0, 10, 20]), ([0.0016], [0, 0.001, 0.002]), ([0, float("nan")], [0, 0.5, 1])],
+)
+def test_a_linear_axis_is_as_in_the_widget(values, wanted):
+    assert linear(values).ticks == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ([0.06, 0.9], [0.05, 0.1, 1]),
+        ([3, 4], [2, 5]),
+        ([1, 1], [1, 2]),
+        ([0.001, 1000], [0.001, 0.1, 10, 1000]),
+        ([], [0.1, 1]),
+        ([0, -1, float("inf"), 30], [20, 50]),
+    ],
+)
+def test_a_logarithmic_axis_is_as_in_the_widget(values, wanted):
+    assert logarithmic(values).ticks == wanted
+
+
+def test_figures_have_three_digits_or_a_power_of_ten():
+    values = (0, 0.0673, 16.04, 151.7, 0.0016, 4.2e-11, float("inf"))
+    wanted = ["0", "0.0673", "16", "152", "1.6e−3", "4.2e−11", "–"]
+    assert [fine(value) for value in values] == wanted
+
+
 # The twin in a notebook
 
 CELLS = [
@@ -291,6 +386,13 @@ heat
     "heat.text = 'three four five'",
     "panel.close()",
     "panel.seed = 9",
+    """
+import time
+from test_training_widget import Held
+held = Held(twin=leave_twin)
+held.widget
+""",
+    "held.let_go(); held.widget.result()",
 ]
 
 
@@ -328,6 +430,13 @@ def test_the_picture_follows_the_widget_and_the_words_stay_those_of_the_cell(exe
 def test_a_closed_widget_keeps_its_picture_and_changes_it_no_more(executed):
     assert executed.cells[4].outputs == []  # no error either
     assert "seed 0" in executed.cells[1].outputs[2].metadata["image/png"]["alt"]
+
+
+def test_a_training_does_not_hold_up_its_cell_and_its_picture_becomes_that_of_its_end(executed):
+    _, words, picture = executed.cells[5].outputs
+    assert "12 steps of 8 vectors.\n" in words.data["text/plain"] + "\n"
+    assert "done at step 12: loss 0.208" in picture.metadata["image/png"]["alt"]
+    assert executed.cells[6].outputs[0].data["text/plain"] == "12"
 
 
 def test_without_a_kernel_a_widget_leaves_nothing_but_its_view(capsys):
@@ -377,13 +486,13 @@ def test_stock_html_shows_the_picture(executed):
     page, _ = HTMLExporter().from_notebook_node(executed)
     for cell in executed.cells[:2]:
         assert cell.outputs[2].data["image/png"].strip()[:400] in page
-    assert page.count('width="960"') == 2
+    assert page.count('width="960"') == 3
 
 
 def test_stock_markdown_and_latex_have_the_picture_as_a_file(executed):
     for exporter, mention in ((MarkdownExporter(), "![png]({})"), (LatexExporter(), "{{{}}}")):
         text, resources = exporter.from_notebook_node(executed)
-        assert len(resources["outputs"]) == 2
+        assert len(resources["outputs"]) == 3
         for name in resources["outputs"]:
             assert mention.format(name) in text
         assert "data:image" not in text
@@ -395,7 +504,7 @@ def test_a_sanitizer_that_leaves_only_text_and_pictures_leaves_the_twin(executed
     page, _ = HTMLExporter(template_name="basic").from_notebook_node(executed)
     page = re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.S)
     page = re.sub(r' (?:class|style|id|data-[a-z-]+)="[^"]*"', "", page)
-    assert page.count('src="data:image/png;base64,') == 2
+    assert page.count('src="data:image/png;base64,') == 3
     assert "When its cell had run: Feature heatmap of “one two”" in page
     assert "sae-twin" not in page
 
@@ -483,7 +592,7 @@ def test_an_exported_notebook_has_views_for_twins_and_no_other_script(executed):
     bad = nbformat.v4.new_output("display_data", {"text/html": asks})
     executed.cells[2].outputs.append(bad)
     page, _ = SaeHTMLExporter().from_notebook_node(executed)
-    assert re.findall(r'data-sae-view="(\d)"><img', page) == ["0", "1"]
+    assert re.findall(r'data-sae-view="(\d)"><img', page) == ["0", "1", "2"]
     assert page.count("<script") == 2
     assert page.count(script()) == 1
     assert "alert(1)" not in page
@@ -492,7 +601,7 @@ def test_an_exported_notebook_has_views_for_twins_and_no_other_script(executed):
     assert "sae-twin" not in page
     assert page.index("Content-Security-Policy") < 300
     recorded = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
-    assert [widget["name"] for widget in recorded["widgets"]] == ["heatmap", "steering"]
+    assert [widget["name"] for widget in recorded["widgets"]] == ["heatmap", "steering", "training"]
     values, traits = recorded["values"], recorded["widgets"][0]["traits"]
     assert values[traits["text"]] == "three four five"
     assert base64.b64decode(values[traits["row"]]) == np.array([1, 0], "<u2").tobytes()
@@ -504,7 +613,7 @@ def test_a_notebook_without_saved_state_keeps_its_twins(executed):
     del bare.metadata["widgets"]
     page, _ = SaeHTMLExporter().from_notebook_node(bare)
     assert 'data-sae-view="' not in page
-    assert page.count('src="data:image/png') == 2
+    assert page.count('src="data:image/png') == 3
     assert "Steering('So', 1 edit)" in page
 
 

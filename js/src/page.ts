@@ -8,6 +8,7 @@
 import type { AnyModel } from "@anywidget/types";
 import heatmap from "./widgets/heatmap";
 import steering from "./widgets/steering";
+import training from "./widgets/training";
 
 /** What stands in the page's data: widgets, and the values of their traits, each value once. */
 export interface Recording {
@@ -28,6 +29,7 @@ type Render = (props: { model: AnyModel<any>; el: HTMLElement }) => unknown;
 const RENDERS = new Map([
   ["heatmap", heatmap.render as Render],
   ["steering", steering.render as Render],
+  ["training", training.render as Render],
 ]);
 
 /** A model as anywidget gives one, of which nobody hears. */

@@ -27,10 +27,13 @@ export interface About {
   versions?: object;
 }
 
-export interface PanelTraits {
+export interface FrameTraits {
   status: Status;
-  saes: Sae[];
   about: About;
+}
+
+export interface PanelTraits extends FrameTraits {
+  saes: Sae[];
   sae: string;
   selected: number | null;
   /** An SAE and its feature, chosen at once: a number alone means another feature in another SAE. */
@@ -325,6 +328,69 @@ export interface SteeringTraits extends PanelTraits {
   history: State[];
   /** Of the states, the newest; 0 for none. */
   here: number;
+}
+
+/** What is known of a training run, and fixed. */
+export interface TrainingRun {
+  name: string;
+  hook: string;
+  steps: number;
+  batch: number;
+  /** How many features; null until it is known. */
+  d_sae: number | null;
+  /** How many of them are to fire on a vector, where the objective says so. */
+  target: number | null;
+  /** Where checkpoints are kept; null: nowhere. */
+  folder: string | null;
+}
+
+export interface TrainingAt {
+  state: "starting" | "training" | "paused" | "finishing" | "done" | "stopped" | "failed";
+  step: number;
+  /** Seconds of training so far, and those that are left. */
+  seconds: number;
+  left: number | null;
+  /** The step of the newest checkpoint. */
+  saved: number | null;
+  /** How many of the checkpoints that were asked for are dealt with. */
+  saves: number;
+}
+
+export interface TrainingTraits extends FrameTraits {
+  run: TrainingRun;
+  at: TrainingAt;
+  figures: DataView;
+  densities: DataView;
+  paused: boolean;
+  ended: boolean;
+  saves: number;
+}
+
+/** The figures of a line of the log, in their order on the wire. */
+export const FIGURES = ["step", "loss", "fvu", "l0", "dead", "learning_rate", "grad_norm"] as const;
+export type Figure = (typeof FIGURES)[number];
+/** Features that never fire, and those of each half power of ten from 10⁻⁶ to 1. */
+export const BINS = 13;
+
+/** One line of the log of a training. */
+export type Line = Record<Figure, number> & { densities: number[] };
+
+/** The lines of the log from two byte traits. */
+export function decodeLines(figures: DataView, densities: DataView): Line[] {
+  const count = Math.min(
+    Math.floor(figures.byteLength / (4 * FIGURES.length)),
+    Math.floor(densities.byteLength / (4 * BINS)),
+  );
+  return Array.from({ length: count }, (_, line) => {
+    const read = FIGURES.map((name, i) => [
+      name,
+      figures.getFloat32(4 * (line * FIGURES.length + i), true),
+    ]);
+    const bins = Array.from({ length: BINS }, (_, bin) =>
+      densities.getUint32(4 * (line * BINS + bin), true),
+    );
+    return { ...(Object.fromEntries(read) as Record<Figure, number>), densities: bins };
+  });
 }
 
 /** The non-zero cells of a heatmap, row after row: row `r` is `start[r] … start[r + 1]`. */

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.recording import Recorded, image, policy, scripts, style, view
-from sae_widgets.widgets.panel import Panel
+from sae_widgets.widgets.panel import Frame
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -20,7 +20,7 @@ img { max-width: 100%; height: auto; }
 
 
 def save_html(
-    widgets: Panel | Iterable[object], path: str | Path, *, title: str = "sae_widgets"
+    widgets: Frame | Iterable[object], path: str | Path, *, title: str = "sae_widgets"
 ) -> Path:
     """Write widgets as they are now to one HTML file, and return its path.
 
@@ -28,7 +28,7 @@ def save_html(
     nothing. What needs no model goes on working: sorting, pointing, selecting, going through the
     history and the sweep.
     """
-    panels = [_panel(each) for each in ([widgets] if isinstance(widgets, Panel) else widgets)]
+    panels = [_panel(each) for each in ([widgets] if isinstance(widgets, Frame) else widgets)]
     recorded = [made for panel in panels if (made := Recorded.of(panel.get_state()))]
     views = [view(number, _image(panel)) for number, panel in enumerate(panels)]
     page = (
@@ -43,8 +43,8 @@ def save_html(
     return target
 
 
-def _panel(widget: object) -> Panel:
-    if isinstance(widget, Panel):
+def _panel(widget: object) -> Frame:
+    if isinstance(widget, Frame):
         return widget
     raise TypeError(
         "save_html saves the widgets that `session.heatmap` and `session.steer` make; got a "
@@ -52,7 +52,7 @@ def _panel(widget: object) -> Panel:
     )
 
 
-def _image(panel: Panel) -> str:
+def _image(panel: Frame) -> str:
     picture = Picture.of(panel)
     png = base64.b64encode(picture.png).decode()
     return image(png, picture.words, picture.width, picture.height)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sae_widgets.share import heatmap, steering
-from sae_widgets.widgets import Heatmap, Steering
-from sae_widgets.widgets.panel import Panel
+from sae_widgets.share import heatmap, steering, training
+from sae_widgets.widgets import Heatmap, Steering, Training
+from sae_widgets.widgets.panel import Frame
 
-DRAWN = {Heatmap: heatmap, Steering: steering}
+DRAWN = {Heatmap: heatmap, Steering: steering, Training: training}
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Picture:
     words: str
 
     @classmethod
-    def of(cls, panel: Panel) -> Picture:
+    def of(cls, panel: Frame) -> Picture:
         """The picture of a widget; nothing is computed, it is drawn from the widget's traits."""
         # ipywidgets gives every widget a class of its own.
         drawn = next(module for kind, module in DRAWN.items() if isinstance(panel, kind))

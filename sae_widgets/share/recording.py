@@ -20,6 +20,7 @@ STATIC = Path(__file__).parent.parent / "static"
 NAMES = {
     "sae_widgets.widgets.heatmap.Heatmap": "heatmap",
     "sae_widgets.widgets.steering.Steering": "steering",
+    "sae_widgets.widgets.training.Training": "training",
 }
 """What the page's script calls the widgets that anywidget knows under these ids."""
 

@@ -98,10 +98,10 @@ class Sheet:
         border: float = 1,
     ) -> None:
         """A filled box; of an outlined one, the `border` is inside."""
-        if width <= 0 or height <= 0:
+        (x, y), (right, bottom) = _pixels(left, top), _pixels(left + width, top + height)
+        if right <= x or bottom <= y:
             return
-        right, bottom = _pixels(left + width, top + height)
-        corners = (*_pixels(left, top), right - 1, bottom - 1)  # Pillow's are inclusive
+        corners = x, y, right - 1, bottom - 1  # Pillow's are inclusive
         line = round(border * SCALE) if outline else 0
         self._acts.append(
             lambda _, pen: pen.rounded_rectangle(corners, radius * SCALE, color, outline, line)

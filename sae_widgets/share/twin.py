@@ -23,7 +23,7 @@ from IPython.display import display
 
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.recording import MARK
-from sae_widgets.widgets.panel import Panel
+from sae_widgets.widgets.panel import Frame
 from sae_widgets.widgets.worker import Check, Status, default_executor
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ STYLE = (
 SAYS = "A picture of the widget as it was last seen; run this cell to make it live."
 
 
-def leave_twin(panel: Panel) -> None:
+def leave_twin(panel: Frame) -> None:
     """Put the twin of a widget that a notebook has just shown below it, and keep it up to date."""
     shell = get_ipython()
     if hasattr(shell, "kernel"):  # a terminal shows neither
@@ -57,7 +57,7 @@ def leave_twin(panel: Panel) -> None:
 class Twin:
     """The twin of one view of a widget."""
 
-    def __init__(self, panel: Panel, shell: Any) -> None:
+    def __init__(self, panel: Frame, shell: Any) -> None:
         self._panel = panel
         self._shell = shell
         self._names = [name for name in panel.keys if not name.startswith("_")]

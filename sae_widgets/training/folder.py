@@ -50,6 +50,12 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
+def history(checkpoint: Path) -> list[dict[str, Any]]:
+    """The log up to a checkpoint, line by line; what its figures are is in `Learner.log`."""
+    state = json.loads((checkpoint / COMPLETE).read_text())
+    return [line for line in state["log_history"] if "loss" in line]
+
+
 def _is_complete(checkpoint: Path) -> bool:
     if not re.fullmatch(r"checkpoint-\d+", checkpoint.name):
         return False

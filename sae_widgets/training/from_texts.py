@@ -182,7 +182,7 @@ def finished(learners: Learners, stream: Stream, about: Mapping[str, Any]) -> li
     for learner in learners:
         sae = learner.finished()
         sae.stats = statistics(sae, seen[sae.hook])
-        sae.provenance = about_sae(about, learner.recipe)
+        sae.provenance = about_sae(about, learner.recipe, int(learner.seen))
         sae.placebo = FROZEN if learner.recipe.frozen else None
         saes.append(sae.to("cpu"))
     return saes
@@ -236,14 +236,14 @@ def told(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
     return [recipe.to_json() for recipe in recipes]
 
 
-def about_sae(about: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Where an SAE's weights come from."""
+def about_sae(about: Mapping[str, Any], recipe: Recipe, steps: int) -> dict[str, Any]:
+    """Where an SAE's weights come from; it may have been stopped after fewer steps than asked."""
     return {
         "model": about["model"]["name"],
         "weights of the model": about["model"]["weights"],
         "made by": "sae_widgets.train",
         "texts": about["texts"],
-        "vectors": recipe.steps * recipe.batch,
+        "vectors": steps * recipe.batch,
         "recipe": recipe.to_json(),
         "versions": versions(),
     }

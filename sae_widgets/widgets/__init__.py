@@ -2,6 +2,7 @@
 
 from sae_widgets.widgets.heatmap import FeatureRow, Heatmap, HeatmapView
 from sae_widgets.widgets.steering import Steering
+from sae_widgets.widgets.training import Training
 from sae_widgets.widgets.worker import Cancelled, Inline, Replaced, Status, Worker
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "Replaced",
     "Status",
     "Steering",
+    "Training",
     "Worker",
 ]

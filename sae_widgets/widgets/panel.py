@@ -1,4 +1,4 @@
-"""What every widget has: a bundle, a status line, a choice of SAEs, a selected feature."""
+"""What every widget has around it, and what the widgets of a session have besides."""
 
 from __future__ import annotations
 
@@ -37,76 +37,35 @@ Has = Callable[[int, str], None]
 """Raises if there is no such feature of the SAE of this name."""
 
 
-class Panel(anywidget.AnyWidget):
-    """The traits that all widgets share.
+class Frame(anywidget.AnyWidget):
+    """What is around every widget: its status line, the kernel's pulse, what stays without it.
 
-    `saes` lists the SAEs a person can choose from, each {"name", "title", "placebo", "hook",
-    "width"}; `placebo` says why one is a placebo and is None for a real one. A feature that
-    `has(feature, sae)` raises at is refused. `twin(widget)` is called when a notebook has shown the
-    widget, to put below it what stays there when it no longer lives. `about` says what it
-    was made with.
+    `twin(widget)` is called when a notebook has shown the widget, to put below it what stays there
+    when it no longer lives. `about` says what it was made with.
     """
 
+    _at_close: Any = ()  # a widget that is refused while it is made is closed, too
+
     status = traitlets.Dict(Status().to_json()).tag(sync=True)  # the kernel's
-    saes = traitlets.List(traitlets.Dict()).tag(sync=True)  # the kernel's
     # The kernel's: {"model", "saes", "versions"}, for whoever is handed the saved notebook.
     about = traitlets.Dict().tag(sync=True)
-    sae = traitlets.Unicode("").tag(sync=True)  # the user's: the name of the chosen one
-    selected = traitlets.Int(None, allow_none=True).tag(sync=True)  # the user's: a feature
-    # The user's: {"id", "sae", "feature"}, both chosen at once; a number alone would mean another
-    # feature as soon as the SAE changes.
-    pick = traitlets.Dict().tag(sync=True)
-    request = traitlets.Dict().tag(sync=True)  # the user's: what the model is asked for
 
     def __init__(
         self,
-        saes: Sequence[Mapping[str, Any]],
-        sae: str | None = None,
         worker: Callable[[Report], Executor] = default_executor,
         *,
-        has: Has = lambda feature, sae: None,  # noqa: ARG005
         about: Mapping[str, Any] = MappingProxyType({}),
-        twin: Callable[[Panel], None] | None = None,
+        twin: Callable[[Frame], None] | None = None,
         **traits: Any,
     ) -> None:
-        self._at_close: list[Callable[[], None]] = []
-        choices = [plain(choice) for choice in saes]
-        if not choices:
-            raise ValueError("a widget needs at least one SAE; got an empty list of `saes`")
-        self._has = has
+        self._at_close = []
         self._twin = twin
-        super().__init__(
-            saes=choices, sae=sae or choices[0]["name"], about=plain(dict(about)), **traits
-        )
+        super().__init__(about=plain(dict(about)), **traits)
         self._executor = worker(self._show_status)
         self.on_close(self._executor.close)
-        self._newest = 0  # the id of the last request that was given to the worker
         self._pinged: float | None = None
         self._put_off: dict[Callable[[], None], None] = {}  # in order
         self.on_msg(self._answer)
-
-    @traitlets.validate("sae")
-    def _known_sae(self, proposal: Mapping[str, Any]) -> str:
-        names = [choice["name"] for choice in self.saes]
-        if proposal["value"] not in names:
-            raise traitlets.TraitError(
-                f"there is no SAE named {proposal['value']!r} here; the names are {names}"
-            )
-        return str(proposal["value"])
-
-    @traitlets.validate("selected")
-    def _known_feature(self, proposal: Mapping[str, Any]) -> int | None:
-        feature: int | None = proposal["value"]
-        if feature is not None:
-            self._check_feature(feature, self.sae)
-        return feature
-
-    def _check_feature(self, feature: int, sae: str) -> None:
-        """A trait refuses a value by a TraitError, whatever found it wrong."""
-        try:
-            self._has(feature, sae)
-        except (ValueError, IndexError) as error:
-            raise traitlets.TraitError(str(error)) from error
 
     def _ipython_display_(self) -> None:
         data, metadata = self._repr_mimebundle_()  # type: ignore[misc]
@@ -123,12 +82,6 @@ class Panel(anywidget.AnyWidget):
         while self._at_close:
             self._at_close.pop()()
         super().close()
-
-    @traitlets.observe("pick")
-    def _on_pick(self, change: Mapping[str, Any]) -> None:
-        sae, feature = field(change["new"], "sae", str), field(change["new"], "feature", int)
-        self.sae = sae
-        self.selected = feature
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the browser sends; what cannot be taken is said on the screen."""
@@ -155,10 +108,6 @@ class Panel(anywidget.AnyWidget):
             for act in put_off:
                 act()
 
-    def refresh(self) -> None:
-        """Work out anew what is shown, from the present traits."""
-        self._put_off.pop(self.refresh, None)
-
     def when_seen(self, act: Callable[[], None]) -> None:
         """Do `act` now, or, if a view was there and is out of sight, when it is seen again.
 
@@ -171,13 +120,82 @@ class Panel(anywidget.AnyWidget):
             self._put_off[act] = None
 
     def settled(self) -> bool:
-        """Whether all that was asked for is there."""
-        state = self.status["state"]
-        return state == "error" or (state != "working" and int(self.status["id"]) >= self._newest)
+        """Whether the widget shows what it will show until somebody does something."""
+        return True
 
     def _seen(self) -> bool:
         """Whether a view is in sight, or none has been opened yet."""
         return self._pinged is None or time.monotonic() - self._pinged < SIGHT
+
+
+class Panel(Frame):
+    """The traits that the widgets of a session share.
+
+    `saes` lists the SAEs a person can choose from, each {"name", "title", "placebo", "hook",
+    "width"}; `placebo` says why one is a placebo and is None for a real one. A feature that
+    `has(feature, sae)` raises at is refused.
+    """
+
+    saes = traitlets.List(traitlets.Dict()).tag(sync=True)  # the kernel's
+    sae = traitlets.Unicode("").tag(sync=True)  # the user's: the name of the chosen one
+    selected = traitlets.Int(None, allow_none=True).tag(sync=True)  # the user's: a feature
+    # The user's: {"id", "sae", "feature"}, both chosen at once; a number alone would mean another
+    # feature as soon as the SAE changes.
+    pick = traitlets.Dict().tag(sync=True)
+    request = traitlets.Dict().tag(sync=True)  # the user's: what the model is asked for
+
+    def __init__(
+        self,
+        saes: Sequence[Mapping[str, Any]],
+        sae: str | None = None,
+        worker: Callable[[Report], Executor] = default_executor,
+        *,
+        has: Has = lambda feature, sae: None,  # noqa: ARG005
+        **traits: Any,
+    ) -> None:
+        choices = [plain(choice) for choice in saes]
+        if not choices:
+            raise ValueError("a widget needs at least one SAE; got an empty list of `saes`")
+        self._has = has
+        self._newest = 0  # the id of the last request that was given to the worker
+        super().__init__(worker, saes=choices, sae=sae or choices[0]["name"], **traits)
+
+    @traitlets.validate("sae")
+    def _known_sae(self, proposal: Mapping[str, Any]) -> str:
+        names = [choice["name"] for choice in self.saes]
+        if proposal["value"] not in names:
+            raise traitlets.TraitError(
+                f"there is no SAE named {proposal['value']!r} here; the names are {names}"
+            )
+        return str(proposal["value"])
+
+    @traitlets.validate("selected")
+    def _known_feature(self, proposal: Mapping[str, Any]) -> int | None:
+        feature: int | None = proposal["value"]
+        if feature is not None:
+            self._check_feature(feature, self.sae)
+        return feature
+
+    def _check_feature(self, feature: int, sae: str) -> None:
+        """A trait refuses a value by a TraitError, whatever found it wrong."""
+        try:
+            self._has(feature, sae)
+        except (ValueError, IndexError) as error:
+            raise traitlets.TraitError(str(error)) from error
+
+    @traitlets.observe("pick")
+    def _on_pick(self, change: Mapping[str, Any]) -> None:
+        sae, feature = field(change["new"], "sae", str), field(change["new"], "feature", int)
+        self.sae = sae
+        self.selected = feature
+
+    def refresh(self) -> None:
+        """Work out anew what is shown, from the present traits."""
+        self._put_off.pop(self.refresh, None)
+
+    def settled(self) -> bool:
+        state = self.status["state"]
+        return state == "error" or (state != "working" and int(self.status["id"]) >= self._newest)
 
     def _next_id(self) -> int:
         """An id above every one that has been used, for a request that Python makes itself."""

@@ -8,11 +8,13 @@ import pytest
 from playwright.sync_api import expect
 from test_heatmap import TEXT, cell, heatmap
 from test_steering import SEA, steering
+from test_training import RUN, line
 
 import sae_widgets as sw
 from sae_widgets.share.exporter import STATE, VIEW, SaeHTMLExporter
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.twin import picture_output, words_output
+from sae_widgets.widgets import Inline, Training
 
 ATTACK = "</script><img src=x onerror='pwned=1'><script>pwned=1</script>\u2028"
 PWNED = "() => window.pwned !== undefined"
@@ -97,6 +99,26 @@ def test_the_history_and_the_sweep_of_a_page_can_be_looked_through(visit, tmp_pa
     expect(steered).not_to_have_text(last)
     slider = root.get_by_role("slider").first
     expect(slider).to_have_attribute("aria-disabled", "true")
+
+
+def test_the_figures_of_a_training_can_be_read_step_by_step_on_a_page(visit, tmp_path):
+    def train(widget):
+        widget.begin(0, [])
+        for step in range(1, 81):
+            widget.add(line(step))
+        widget.after(80)
+
+    widget = Training(train, RUN, worker=Inline)
+    widget.at = {**widget.at, "state": "training"}  # as in a notebook that was saved meanwhile
+    page = visit(saved(tmp_path, widget))
+    root = page.locator(".sae-training")
+    expect(root.locator(".sae-note")).to_contain_text("Recorded", timeout=1000)
+    expect(root).to_contain_text("recorded at step 80 of 100, while it ran")
+    expect(root.get_by_role("button", name="Pause")).to_be_disabled()
+    root.get_by_role("slider").press("Home")
+    expect(root.get_by_role("img").first).to_have_attribute(
+        "aria-label", f"loss: {line(1)['loss']:.3g} at step 1"
+    )
 
 
 def test_a_page_follows_the_colours_of_the_system(visit, tmp_path):

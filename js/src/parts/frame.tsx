@@ -4,7 +4,7 @@ import type { AnyModel, RenderProps } from "@anywidget/types";
 import { type ComponentChildren, type ComponentType, createContext, render } from "preact";
 import { useContext, useRef } from "preact/hooks";
 import type { Palette } from "../draw/score";
-import type { PanelTraits, Status } from "../wire";
+import type { FrameTraits, Status } from "../wire";
 import { DISCONNECTED, keepKeys, type Pulse, useKernel, usePalette } from "./host";
 
 interface HostState extends Pulse {
@@ -30,7 +30,7 @@ const SILENT =
   "No answer from the kernel: it is busy, or it was restarted. If it was restarted, run this cell again.";
 
 /** A widget as anywidget loads it: `View` in a frame. */
-export function widget<T extends PanelTraits>(
+export function widget<T extends FrameTraits>(
   name: string,
   label: string,
   View: ComponentType<{ model: AnyModel<T> }>,
@@ -48,14 +48,14 @@ export function widget<T extends PanelTraits>(
   };
 }
 
-interface Props<T extends PanelTraits> {
+interface Props<T extends FrameTraits> {
   model: AnyModel<T>;
   name: string;
   label: string;
   children: ComponentChildren;
 }
 
-function Frame<T extends PanelTraits>({ model, name, label, children }: Props<T>) {
+function Frame<T extends FrameTraits>({ model, name, label, children }: Props<T>) {
   const root = useRef<HTMLDivElement>(null);
   const palette = usePalette(root);
   const { alive, heard } = useKernel(model, root);

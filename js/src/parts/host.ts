@@ -91,6 +91,8 @@ const BEAT = 500;
 const AWAY = 10 * 60_000;
 const SIGNS = ["pointermove", "pointerdown", "wheel", "keydown", "focus"] as const;
 
+const NEWS = ["msg:custom", "change:status", "change:at"] as const;
+
 /** What ipywidgets calls a view whose model has no connection to a kernel. */
 export const DISCONNECTED = ".jupyter-widgets-disconnected";
 
@@ -145,9 +147,8 @@ export function useKernel<T extends Traits>(
     });
     if (root.current) watch.observe(root.current);
     for (const sign of SIGNS) view?.addEventListener(sign, stir, { capture: true, passive: true });
-    // Tokens and a new status prove as much as the answer to a ping.
-    model.on("msg:custom", hear);
-    model.on("change:status", hear);
+    // Tokens, a new status and a training's next step prove as much as the answer to a ping.
+    for (const news of NEWS) model.on(news, hear);
     if (root.current?.closest(DISCONNECTED)) setAlive(false);
     beat();
     const timer = setInterval(beat, BEAT);
@@ -155,8 +156,7 @@ export function useKernel<T extends Traits>(
       clearInterval(timer);
       watch.disconnect();
       for (const sign of SIGNS) view?.removeEventListener(sign, stir, { capture: true });
-      model.off("msg:custom", hear);
-      model.off("change:status", hear);
+      for (const news of NEWS) model.off(news, hear);
     };
   }, [model, root]);
   return { alive, heard };

@@ -1,0 +1,247 @@
+"""Training: the figures of a run while it goes on, and a hand on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import traitlets
+
+from sae_widgets.widgets.panel import Frame, bundle, plain
+from sae_widgets.widgets.worker import Check, Executor, Report, Status, default_executor
+
+FIGURES = ("step", "loss", "fvu", "l0", "dead", "learning_rate", "grad_norm")
+"""What is kept of each line of the log, in the order in which the browser gets it."""
+
+BINS = 13
+"""Features that never fire, and those of each half power of ten from 10^-6 to 1."""
+
+MOST = 200
+"""Lines that are kept: more than a chart has pixels for. Of older ones every second goes."""
+
+BEAT = 0.25
+"""Seconds between two messages to the browser, at least."""
+
+OVER = ("done", "stopped", "failed")
+"""The states in which a run does not go on."""
+
+Order = Literal["go on", "save", "stop"]
+
+
+class Training(Frame):
+    """The figures of a training run while it goes on, with pause, stop and "save now".
+
+    `train(widget)` carries the run out, on a thread of its own, so that the kernel stays free; it
+    tells the widget of each line of the log (`add`) and of each step, and does what it is then
+    told (`after`). `run` is what is known of the run beforehand: {"name", "hook", "steps", "batch",
+    "d_sae", "target", "folder"}, where d_sae, the L0 that is aimed at, and the folder for
+    checkpoints may be None.
+    """
+
+    _esm = bundle("training.js")
+    _css = bundle("training.css")
+
+    # The kernel's.
+    run = traitlets.Dict().tag(sync=True)
+    # {"state", "step", "seconds" so far, "left" in seconds or None, "saved": the step of the newest
+    # checkpoint or None, "saves": how many of those that were asked for are dealt with}
+    at = traitlets.Dict().tag(sync=True)
+    figures = traitlets.Bytes(b"").tag(sync=True)  # float32, little-endian, [line, figure]
+    densities = traitlets.Bytes(b"").tag(sync=True)  # uint32, [line, bin]
+    # The user's.
+    paused = traitlets.Bool(False).tag(sync=True)
+    ended = traitlets.Bool(False).tag(sync=True)  # stop after this step, with the SAE so far
+    saves = traitlets.Int(0).tag(sync=True)  # counts how often a checkpoint was asked for
+
+    def __init__(
+        self,
+        train: Callable[[Training], Any],
+        run: Mapping[str, Any],
+        *,
+        worker: Callable[[Report], Executor] = default_executor,
+        **traits: Any,
+    ) -> None:
+        self._lines: list[list[float]] = []
+        self._counts: list[list[int]] = []
+        self._step = self._begun = 0  # of the run, and where this part of it began
+        self._saved: int | None = None
+        self._granted = 0  # of `saves`
+        self._spent = 0.0  # seconds of training, without pauses
+        self._since: float | None = None
+        self._told = -BEAT
+        self._change = threading.Condition()
+        self._over = threading.Event()
+        self._alone = False
+        self._result: Any = None
+        self._error: BaseException | None = None
+        super().__init__(worker, run=plain(dict(run)), **traits)
+        self._tell("starting")
+        self.observe(self._on_wish, ["paused", "ended", "saves"])
+        self.on_close(self._abandon)
+
+        def job(_check: Check) -> None:
+            try:
+                self._result = train(self)
+                stopped = self.ended and self._step < self.run["steps"]
+                self._tell("stopped" if stopped else "done")
+            except BaseException as error:
+                self._error = error
+                self._tell("failed")
+                raise
+            finally:
+                if self._alone:
+                    self._over.set()
+
+        self._executor.submit(1, job)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What is drawn: for some steps, in their order, the figures that the log has."""
+        return [
+            {**dict(zip(FIGURES, line, strict=True)), "densities": counts}
+            for line, counts in zip(self._lines, self._counts, strict=True)
+        ]
+
+    @traitlets.validate("saves")
+    def _can_save(self, proposal: Mapping[str, Any]) -> int:
+        if self.run.get("folder") is None:
+            raise traitlets.TraitError(
+                "this training has no folder to keep a checkpoint in; begin it with folder=..."
+            )
+        return int(proposal["value"])
+
+    def result(self) -> Any:
+        """What was trained, once it is: waits for it. Raises what ended the training early.
+
+        While a cell waits here, a kernel that hears messages only between cells does not hear the
+        buttons, nor does one that got this cell before the widget was on screen. Interrupting it
+        ends the waiting and not the training.
+        """
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def wait(self) -> None:
+        """Return when the training is over, well or not."""
+        while not self._over.wait(0.2):  # an endless wait could not be interrupted everywhere
+            continue
+
+    @property
+    def over(self) -> bool:
+        """Whether the training goes on no more."""
+        return self._over.is_set()
+
+    # What who trains tells the widget, on the thread that trains.
+
+    def begin(self, step: int, lines: Sequence[Mapping[str, Any]], **known: Any) -> None:
+        """Training begins after `step` steps, which gave these lines of the log.
+
+        known: what has become known of the run.
+        """
+        self.run = plain({**self.run, **known})
+        self._step = self._begun = step
+        self._saved = step or None
+        self._lines, self._counts = [], []
+        for line in lines:
+            self.add(line)
+        self._since = time.monotonic()
+        self._tell("training")
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """A line of the log; one without a loss is none."""
+        if "loss" not in line:
+            return
+        self._lines.append([float(line.get(name, np.nan)) for name in FIGURES])
+        self._counts.append([*line.get("densities", ()), *[0] * BINS][:BINS])
+        if len(self._lines) > MOST:
+            self._lines, self._counts = thinned(self._lines), thinned(self._counts)
+
+    def after(self, step: int) -> Order:
+        """What is to be done after a step. Returns when the person lets it, at once as a rule."""
+        self._step = step
+        if time.monotonic() - self._told >= BEAT:
+            self._tell("training")
+        with self._change:
+            while True:
+                if self.ended:
+                    self._halt()
+                    self._tell("finishing")
+                    return "stop"
+                if self.saves > self._granted:
+                    self._granted = self.saves
+                    if self._saved != step:
+                        return "save"
+                    self._tell("paused" if self.paused else "training")
+                if not self.paused:
+                    break
+                self._halt()
+                if self.at["state"] != "paused":
+                    self._tell("paused")
+                self._change.wait()
+        if self._since is None:
+            self._since = time.monotonic()
+            self._tell("training")
+        if step >= self.run["steps"]:
+            self._tell("finishing")
+        return "go on"
+
+    def kept(self, step: int) -> None:
+        """A checkpoint was written."""
+        self._saved = step
+        self._tell("paused" if self.paused else "training")
+
+    # Helpers
+
+    def _on_wish(self, _change: object) -> None:
+        with self._change:
+            self._change.notify_all()
+
+    def _abandon(self) -> None:
+        """Nobody watches any more: end at the next step."""
+        self._alone = self.ended = True
+        if self.at["state"] in OVER:
+            self._over.set()
+
+    def _show_status(self, status: Status) -> None:
+        super()._show_status(status)
+        if status.state != "working":
+            # Not before: a cell that waited may be the last, and what it leaves is what is saved.
+            self._over.set()
+
+    def _halt(self) -> None:
+        """Stop the clock."""
+        self._spent = self._seconds()
+        self._since = None
+
+    def _seconds(self) -> float:
+        return self._spent + (0.0 if self._since is None else time.monotonic() - self._since)
+
+    def _tell(self, state: str) -> None:
+        """Let the browser know how things are."""
+        self._told = time.monotonic()
+        made, seconds, steps = self._step - self._begun, self._seconds(), self.run["steps"]
+        # Of the first steps the time says little: they wait for the first activations.
+        left = None if made < steps / 20 else (steps - self._step) * seconds / max(1, made)
+        with self.hold_sync():
+            self.figures = np.array(self._lines, "<f4").tobytes()
+            self.densities = np.array(self._counts, "<u4").tobytes()
+            self.at = {
+                "state": state,
+                "step": self._step,
+                "seconds": round(seconds, 2),
+                "left": None if left is None else round(left, 1),
+                "saved": self._saved,
+                "saves": self._granted,
+            }
+
+    def __repr__(self) -> str:
+        return f"Training({self.run['name'] or self.run['hook']!r}, {self.run['steps']} steps)"
+
+
+def thinned(lines: list[Any]) -> list[Any]:
+    """Every second of some lines, the newest among them."""
+    return lines[::-2][::-1]

@@ -1,0 +1,175 @@
+"""A training and its widget: one is told what the person wants, the other what happens."""
+
+import pytest
+import torch
+from test_from_texts import HOOK, TEXTS, recipe, same, trained
+from transformers import TrainerCallback
+from waiting import until
+
+import sae_widgets as sw
+from sae_widgets.training import live
+from sae_widgets.training.folder import last_checkpoint
+
+
+@pytest.fixture(scope="module")
+def whole(model):
+    return trained(model)
+
+
+def begun(model, recipe=recipe(), **options):  # noqa: B008
+    return sw.training(model, TEXTS, recipe, **options)
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Do something to the widget when its training is at a step."""
+
+    def plan(step, act):
+        class Planned(live.Watch):
+            def on_step_end(self, args, state, control, **kwargs):
+                if state.global_step == step:
+                    act(self._widget)
+                super().on_step_end(args, state, control, **kwargs)
+
+        monkeypatch.setattr(live, "Watch", Planned)
+
+    return plan
+
+
+def test_a_training_that_is_watched_gives_the_same_sae_and_shows_its_log(model, whole):
+    heard = []
+
+    class Listen(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):  # noqa: ARG002
+            heard.append({**logs, "step": state.global_step})
+
+    assert same(trained(model, callbacks=[Listen()]), whole)
+    widget = begun(model)
+    assert same(widget.result(), whole)
+    assert [each["step"] for each in widget.lines] == list(range(1, 13))
+    for shown, logged in zip(widget.lines, heard, strict=False):
+        assert shown["densities"] == logged["densities"]
+        for name in ("loss", "fvu", "l0", "dead", "learning_rate", "grad_norm"):
+            assert shown[name] == pytest.approx(logged[name], rel=1e-6)
+    assert (widget.run["d_sae"], widget.run["target"], widget.at["state"]) == (24, 3, "done")
+
+
+def test_what_the_arguments_contradict_is_raised_in_the_cell(model, tmp_path):
+    (tmp_path / "letter.txt").write_text("Dear Mira")
+    for error, options in (
+        ("no hook point", {"recipe": recipe("blocks.9.hook_resid_post")}),
+        ("no training run", {"folder": tmp_path}),
+    ):
+        with pytest.raises((ValueError, OSError), match=error):
+            begun(model, **options)
+    with pytest.raises(ValueError, match="no texts"):
+        sw.training(model, [], recipe())
+
+
+def test_what_goes_wrong_later_is_on_the_screen_and_raised_by_the_result(model):
+    widget = begun(model, recipe(batch=100_000))
+    with pytest.raises(ValueError, match="do not fill one batch"):
+        widget.result()
+    assert "do not fill one batch" in widget.status["text"]
+
+
+def test_a_stopped_run_gives_the_sae_so_far_and_goes_on_to_the_same_bits(
+    model, whole, tmp_path, at_step
+):
+    at_step(5, lambda widget: setattr(widget, "ended", True))
+    widget = begun(model, folder=tmp_path / "run")
+    sae = widget.result()
+    assert sae.provenance["vectors"] == 5 * 32
+    assert (widget.at["state"], widget.at["step"], widget.at["saved"]) == ("stopped", 5, 5)
+    assert same(sw.load_sae(tmp_path / "run" / HOOK), sae)
+    assert last_checkpoint(tmp_path / "run").name == "checkpoint-5"
+    at_step(99, None)
+    again = begun(model, folder=tmp_path / "run", existing="resume")
+    assert same(again.result(), whole)
+    assert [each["step"] for each in again.lines] == list(range(1, 13))
+
+
+def test_a_run_that_is_done_shows_its_figures_again(model, tmp_path):
+    first = begun(model, folder=tmp_path / "run", save_every=12)
+    first.result()
+    again = begun(model, folder=tmp_path / "run", existing="resume")
+    again.result()
+    assert again.figures == first.figures
+    assert (again.at["state"], again.at["step"]) == ("done", 12)
+
+
+def test_save_now_keeps_a_checkpoint_of_that_step_while_the_run_is_paused(
+    model, whole, tmp_path, at_step
+):
+    at_step(4, lambda widget: setattr(widget, "paused", True))
+    widget = begun(model, folder=tmp_path / "run", save_every=10)
+    until(lambda: widget.at["state"] == "paused", 20)
+    assert last_checkpoint(tmp_path / "run") is None
+    widget.saves += 1
+    until(lambda: widget.at["saved"] == 4)
+    assert last_checkpoint(tmp_path / "run").name == "checkpoint-4"
+    assert (widget.at["state"], widget.at["step"]) == ("paused", 4)
+    widget.paused = False
+    assert same(widget.result(), whole)
+
+
+def test_a_full_disk_names_the_last_good_checkpoint_on_the_screen(model, tmp_path, monkeypatch):
+    from transformers import Trainer
+
+    written = Trainer._save_checkpoint
+
+    def full(self, *args):
+        if self.state.global_step == 8:
+            raise OSError(28, "No space left on device")
+        written(self, *args)
+
+    monkeypatch.setattr(Trainer, "_save_checkpoint", full)
+    widget = begun(model, folder=tmp_path / "run", save_every=4)
+    with pytest.raises(OSError, match="checkpoint-4"):
+        widget.result()
+    assert "No space left" in widget.status["text"]
+    assert "checkpoint-4" in widget.status["text"]
+    assert widget.lines[-1]["step"] == 8
+
+
+def test_the_model_can_be_used_while_it_is_trained_on(model, at_step):
+    at_step(3, lambda widget: setattr(widget, "paused", True))
+    widget = begun(model)
+    until(lambda: widget.at["state"] == "paused", 20)
+    with torch.inference_mode():
+        assert model(torch.tensor([[0, 3, 4]])).shape == (1, 3, 20)
+    widget.ended = True
+    widget.result()
+
+
+def test_running_a_cell_again_ends_the_training_that_it_began_and_no_other(
+    model, at_step, monkeypatch
+):
+    at_step(3, lambda widget: setattr(widget, "paused", True))
+    monkeypatch.setattr(live, "this_cell", lambda: "one")
+    first = begun(model)
+    until(lambda: first.at["state"] == "paused", 20)
+    monkeypatch.setattr(live, "this_cell", lambda: "two")
+    other = begun(model)
+    assert not first.over
+    monkeypatch.setattr(live, "this_cell", lambda: "one")
+    again = begun(model)
+    assert (first.at["state"], first.over) == ("stopped", True)
+    assert not other.over
+    for widget in (other, again):
+        widget.ended = True
+        widget.result()
+
+
+def test_a_folder_in_which_a_training_goes_on_is_refused(model, tmp_path, at_step):
+    at_step(3, lambda widget: setattr(widget, "paused", True))
+    widget = begun(model, folder=tmp_path / "run")
+    until(lambda: widget.at["state"] == "paused", 20)
+    with pytest.raises(ValueError, match=r"goes on in .*run \(step 3 of 12\)"):
+        begun(model, folder=tmp_path / "run", existing="resume")
+    widget.ended = True
+    widget.result()
+
+
+def test_outside_of_a_notebook_there_is_no_cell():
+    assert live.this_cell() is None
