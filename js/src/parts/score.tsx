@@ -19,6 +19,7 @@ import { number, percent } from "../text";
 import { type Cells, type View, valueAt } from "../wire";
 import { carry } from "./drop";
 import { useHost } from "./frame";
+import { usePalette } from "./palette";
 
 export interface Cell {
   /** Index into `view.features`; null over the tokens. */
@@ -54,7 +55,7 @@ const TOOLTIP = 240;
 export function ScoreView(props: Props) {
   const { view, cells, order, largest, painted, selected, token, old } = props;
   const { loose, brush, onHover, onPick, onSteer, onPaint } = props;
-  const { palette } = useHost();
+  const palette = usePalette(useHost().root);
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const [available, setAvailable] = useState(0);
