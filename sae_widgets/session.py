@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,7 +49,7 @@ from sae_widgets.steering.painting import painted, repainted
 from sae_widgets.steering.presets import Presets
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
-from sae_widgets.steering.record import STRENGTHS, Plan, kilobytes, record, seconds
+from sae_widgets.steering.record import STRENGTHS, Plan, record, seconds
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import (
     Chat,
@@ -481,14 +480,14 @@ class Session(traitlets.HasTraits):
         ids = self._encode(prompt, whole=True).ids
         plan = Plan(ids, edits, each, list(seeds), length, temperature)
         found = None if panel is None else panel.recording
-        progress, stopped = Progress(), ""
+        progress, ended = Progress(), plan.told
         try:
             for more in self._takes(prompt, plan, lambda: None, progress):
                 found = more if found is None else found.and_then(more)
         except KeyboardInterrupt:
             if found is None:
                 raise
-            stopped = "stopped; "
+            ended = f"{plan.told}; stopped, and what is finished is kept"
         rows = [_nearest(edit, strengths) for edit in plan.strong]
         if panel is None:
             shown = [replace(rows[0], on=True), *rows[1:]]
@@ -500,7 +499,7 @@ class Session(traitlets.HasTraits):
             here = [_bare(edit) for edit in self.edits]
             self.edits = [*self.edits, *(row for row in rows if _bare(row) not in here)]
         panel.recording = found
-        progress.end(f"{stopped}recorded {_told(panel)}")
+        progress.end(ended)
         return panel
 
     def steer_feature(self, feature: int, sae: str | None = None) -> None:
@@ -906,13 +905,6 @@ def _nearest(edit: Strong, strengths: Sequence[float]) -> Strong:
 def _bare(edit: AnyEdit) -> dict[str, Any]:
     """An edit without how strong it is, and whether it is on."""
     return {**edit.to_json(), "strength": None, "on": True}
-
-
-def _told(panel: Steering) -> str:
-    """How much a panel has recorded, and what that takes in a notebook."""
-    runs = sum(len(take["strengths"]) for take in panel.recorded["takes"])
-    size = len(json.dumps(panel.recorded)) + len(panel.numbers) * 4 / 3
-    return f"{runs:,} runs of {panel.recorded['length']} tokens: {kilobytes(round(size))}"
 
 
 def _duration(seconds: float) -> str:

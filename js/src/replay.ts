@@ -64,7 +64,7 @@ export function takesOf({ given, takes, vocab }: Partial<Recorded>, numbers: Dat
       const base = arm(0, 0);
       const steered = take.strengths.map((strength) => {
         if (!Number.isFinite(strength)) throw strength;
-        return arm(strength - unit(take.edit) + 1, prompt + base.tokens.length);
+        return arm(strength - still(take.edit), prompt + base.tokens.length);
       });
       found.push({ ...take, arms: [base, ...steered] });
     }
@@ -80,8 +80,8 @@ function text(value: unknown): string {
   return value;
 }
 
-/** The strength of a recorded edit, of which a sweep's factors are multiples. */
-const unit = ({ op }: Edit): number => (op === "scale" ? 2 : 1);
+/** From where a sweep's factors are counted. */
+const still = ({ op }: Edit): number => (op === "scale" ? 1 : 0);
 
 const bare = (edit: Edit): Edit[] => [{ ...edit, strength: 0, on: true }];
 
@@ -120,7 +120,7 @@ export function replayOf(
   const take = only ? takeOf(takes, only, seed) : takes.find((take) => take.seed === seed);
   if (!take || control || on.length > 1) return null;
   const nothing = !only || only.strength === neutral(only.op);
-  const at = take.strengths.indexOf(only?.strength ?? Number.NaN) + 1;
+  const at = take.strengths.findIndex((each) => Math.abs(each - (only?.strength ?? 0)) < 1e-9) + 1;
   const [base, arm = base] = [take.arms[0], nothing ? undefined : take.arms[at]];
   if (!base || !arm || !(nothing || at)) return null;
   const request = { ...now, id };
@@ -158,7 +158,9 @@ export function replayOf(
           state: "done",
           request: {
             ...request,
-            edits: edits.map((edit) => (edit === only ? { ...edit, strength: unit(edit) } : edit)),
+            edits: edits.map((edit) =>
+              edit === only ? { ...edit, strength: still(edit) + 1 } : edit,
+            ),
           },
           arms: [...take.arms].sort((a, b) => a.factor - b.factor),
           unit: take.peaks ? "peak" : "raw",

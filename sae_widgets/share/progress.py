@@ -16,9 +16,10 @@ BAR = 24
 
 
 class Progress:
-    """How far something is, and at its end what became of it.
+    """How far something is, beside what it is.
 
-    What stays in a notebook is the end alone, so that nbval can execute it again.
+    It begins with what it is, and should end with that: of an output that changes, nbval sees how
+    it began, and compares it with how it ended in the notebook.
     """
 
     def __init__(self) -> None:
@@ -28,10 +29,12 @@ class Progress:
 
     def __call__(self, text: str, share: float) -> None:
         now = time.monotonic()
-        if now - self._last >= PAUSE or share == 0:
+        if self._shown is None and not self._wide:
+            self._say(text)
+        elif now - self._last >= PAUSE:
             self._last = now
             full = round(BAR * share)
-            self._say(f"{'█' * full}{'░' * (BAR - full)} {100 * share:.0f} % of {text}")
+            self._say(f"{'█' * full}{'░' * (BAR - full)} {text}")
 
     def end(self, text: str) -> None:
         self._say(text)
