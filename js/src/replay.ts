@@ -93,8 +93,8 @@ export const takeOf = (takes: readonly Take[], edit: Edit, seed: number): Take |
 export function ticksOf(takes: readonly Take[], edit: Edit, seed: number): number[] {
   const take = takeOf(takes, edit, seed);
   const none = neutral(edit.op);
-  const all = [...(take?.strengths ?? []), ...(take && none !== null ? [none] : [])];
-  return [...new Set(all)].sort((a, b) => a - b);
+  if (!take) return [];
+  return [...new Set([...take.strengths, none ?? take.strengths[0] ?? 0])].sort((a, b) => a - b);
 }
 
 export interface Replay {

@@ -134,7 +134,7 @@ def test_sliders_of_what_was_recorded_work_in_a_page(visit, tmp_path, how):
     widget = with_recording()
     page = visit(saved(tmp_path, widget) if how == "a page" else exported(widget))
     root = page.locator(".sae-steering")
-    expect(root.locator(".sae-note")).to_contain_text("Sliders with ticks work")
+    expect(root.locator(".sae-note")).to_contain_text("Sliders with ticks still work")
     sea, cooking, plot = (root.get_by_role("slider").nth(i) for i in range(3))
     panes, badge = root.locator(".sae-pane"), root.locator(".sae-foot .sae-badge")
     # The run that the model made is shown first; then the arrows go from tick to tick.

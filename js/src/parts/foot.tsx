@@ -56,10 +56,7 @@ export function Foot({ run, recorded, effects, trouble, edits, message, drawers 
         {run ? (
           <>
             {recorded && (
-              <span
-                class="sae-badge"
-                title="Written and measured when it was recorded: the model was not asked now"
-              >
+              <span class="sae-badge" title="Written and measured when this was recorded, not now">
                 recorded
               </span>
             )}

@@ -324,6 +324,7 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
       <div class="sae-body">
         {order.length > 0 ? (
           <ScoreView
+            palette={palette}
             view={view}
             cells={cells}
             order={order}

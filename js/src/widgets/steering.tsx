@@ -46,7 +46,7 @@ type Model = AnyModel<SteeringTraits>;
 const PACE = 80;
 /** A prompt is run by itself when typing has paused for so long. */
 const PAUSE = 700;
-const PLAYS = "Sliders with ticks work: they show what was recorded at these strengths.";
+const PLAYS = "Sliders with ticks still work: their strengths were recorded.";
 const EXAMPLE = "The captain opened the";
 /** The traits that change faster than they are sent. */
 const CHANGED = ["edits", "live", "length", "temperature", "seed", "control"] as const;
@@ -68,13 +68,14 @@ function Steering({ model }: { model: Model }) {
   for (const name of CHANGED) useTrait(model, name);
   const edits = pending.get("edits");
   const live = pending.get("live");
-  const settings: Settings = {
+  const present = (): Settings => ({
     length: pending.get("length"),
     temperature: pending.get("temperature"),
     seed: pending.get("seed"),
-    edits,
+    edits: pending.get("edits"),
     control: pending.get("control"),
-  };
+  });
+  const settings = present();
   const saes = useTrait(model, "saes");
   const placebos = saes.some((each) => each.placebo);
   const features = useTrait(model, "features");
@@ -104,30 +105,22 @@ function Steering({ model }: { model: Model }) {
   const since = useMemo(() => (working ? performance.now() : null), [working, current]);
   const elapsed = useElapsed(since);
 
+  /** An id above those that were used for what is asked for in this trait. */
+  const next = (name: "request" | "sweep" | "record" | "pick" | "preset", shown = 0) =>
+    1 + Math.max(model.get(name).id ?? 0, shown);
   const ask = (prompt = model.get("prompt")) => {
-    const id = 1 + Math.max(model.get("request").id ?? 0, model.get("status").id);
-    pending.send({
-      prompt,
-      request: {
-        id,
-        prompt,
-        length: pending.get("length"),
-        temperature: pending.get("temperature"),
-        seed: pending.get("seed"),
-        edits: pending.get("edits"),
-        control: pending.get("control"),
-      },
-    });
+    const id = next("request", model.get("status").id);
+    pending.send({ prompt, request: { id, prompt, ...present() } });
   };
   const sweep = () => {
     if (draft !== shown?.prompt) run(); // its curve stands below the texts
-    const id = 1 + Math.max(model.get("sweep").id ?? 0, latest.id ?? 0);
+    const id = next("sweep", latest.id);
     save(model, { sweep: { ...settings, id, prompt: draft } });
   };
   const strong = edits.filter((edit) => isOn(edit) && counts(edit.op) !== "nothing");
   const record = () => {
     const { length, temperature, seed } = settings;
-    const id = 1 + Math.max(model.get("record").id ?? 0, recorder.id ?? 0);
+    const id = next("record", recorder.id);
     save(model, {
       record: { id, prompt: draft, length, temperature, seeds: [seed], edits: strong },
     });
@@ -213,7 +206,7 @@ function Steering({ model }: { model: Model }) {
     setEdit(at, null);
   };
   const pick = (sae: string, feature: number) =>
-    save(model, { pick: { id: 1 + (model.get("pick").id ?? 0), sae, feature } });
+    save(model, { pick: { id: next("pick"), sae, feature } });
   const drop = useDrop(saes, features, (feature) => {
     const same = (edit: Edit) =>
       edit.feature === feature.feature && sae(edit.sae)?.name === feature.sae;
@@ -237,7 +230,6 @@ function Steering({ model }: { model: Model }) {
   // The model's own run says more: it has a receipt, and what else moved.
   const own =
     !working &&
-    status.state === "done" &&
     made.id === current &&
     made.request?.prompt === prompt &&
     !differs(made.request, settings);
@@ -324,7 +316,7 @@ function Steering({ model }: { model: Model }) {
   };
   const keep = (name: string, edits?: readonly Edit[]) =>
     save(model, {
-      preset: { id: 1 + (model.get("preset").id ?? 0), name, ...(edits && { edits }) },
+      preset: { id: next("preset"), name, ...(edits && { edits }) },
     });
   const drawers: [string, string, ComponentChild | null][] = [
     [
@@ -473,7 +465,7 @@ function Steering({ model }: { model: Model }) {
             off={!alive || draft === "" || strong.length === 0}
             title={
               why ??
-              "Write with each edit by itself at many strengths: its slider then works in a saved notebook or page, too"
+              "Record each edit by itself at many strengths: its slider then works without a kernel, too"
             }
             onClick={record}
           >
