@@ -203,8 +203,6 @@ def generate(
     known = token_count(model)
     functions = {hook: change.during(passes, measure=True) for hook, change in changes.items()}
     untouched = cache and all(change.spares(len(ids)) for change in changes.values())
-    # Below the first block that some arm edits or senses, all arms are alike.
-    lowest = lowest_block(model, changes) if cache else 0
     prompts = prompts or Prompts()
     prefill = read_from = 0
     with torch.inference_mode():
@@ -227,7 +225,10 @@ def generate(
                 text = new if step == 0 or not reading.rereads else torch.cat([text, new], dim=1)
                 past = len(ids) + step - text.shape[1] if step else 0
                 passes.begin(text, past=past, prompt=len(ids), fresh=new.shape[1])
-                below = prompts.below(model, ids, lowest) if step == 0 else None
+                below = None
+                if cache and step == 0:
+                    # Below the first block that some arm edits or senses, all arms are alike.
+                    below = prompts.below(model, ids, lowest_block(model, changes))
                 read_from = read_from if below is None else below.layer
                 with lock(model), attached(model, functions):
                     logits = reading.advance(new, below=below).float()

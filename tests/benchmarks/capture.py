@@ -52,7 +52,7 @@ def ratio(model: Any, sae: sw.SAE, length: int) -> float:
 
 def main() -> None:
     demo = load_demo()
-    large = small(demo.model.tokenizer)
+    large = sw.load_model(small(), demo.model.tokenizer)
     wide = sw.SAE(768, 24_576, "blocks.6.hook_resid_post", TopK(K)).requires_grad_(False)
     pairs = {"demo": (demo.model, demo.sae), "GPT-2 small's size, 24,576 features": (large, wide)}
     found = {

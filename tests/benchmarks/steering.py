@@ -12,11 +12,15 @@ move        from a moved slider to the first steered token, the prompt being rem
             those of generated tokens: to one decode step (budget 1.3)
 prompt      the same with edits on the prompt, of 64 tokens: to the layers above the hook reading it
             (budget 1.2)
+
+and how much longer a step takes the bare network with two rows, and with eight: what no code of
+ours can better.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -141,6 +145,16 @@ def ratios(model: Any) -> dict[str, float]:
         with torch.inference_mode():
             network.generate(start, attention_mask=torch.ones_like(start), **options)
 
+    def bare(rows: int) -> Callable[[], None]:
+        def decode() -> None:
+            with torch.inference_mode():
+                network(input_ids=token, past_key_values=copy.deepcopy(cache), use_cache=True)
+
+        token = torch.full((rows, 1), 5)
+        with torch.inference_mode():
+            cache = network(input_ids=torch.tensor([ids] * rows), use_cache=True).past_key_values
+        return decode
+
     done = run(base, steered)
     times = in_turn(
         base=lambda: run(base),
@@ -149,11 +163,11 @@ def ratios(model: Any) -> dict[str, float]:
         eight=lambda: run(*eight),
         plain=plain,
         receipt=lambda: receipt(model, sae, done),
-        move=move,
-        step=step,
-        prompt=prompt,
-        above=above,
     )
+    # A slider moves again and again, so neither of what is compared comes after something else.
+    times |= in_turn(6 * ROUNDS, move=move, step=step)
+    times |= in_turn(6 * ROUNDS, prompt=prompt, above=above)
+    times |= in_turn(6 * ROUNDS, one=bare(1), two=bare(2), many=bare(8))
     return {
         "edited / unedited": times["edited"] / times["base"],
         "base and steered / generate of Hugging Face": times["pair"] / times["plain"],
@@ -161,14 +175,16 @@ def ratios(model: Any) -> dict[str, float]:
         "receipt / run": times["receipt"] / times["pair"],
         "first steered token after a move / decode step": times["move"] / times["step"],
         "first token after a move on the prompt / layers above": times["prompt"] / times["above"],
+        "two rows / one, the bare network": times["two"] / times["one"],
+        "eight rows / one, the bare network": times["many"] / times["one"],
         "one arm, tokens a second": NEW / times["base"],
     }
 
 
-def in_turn(**calls: Callable[[], object]) -> dict[str, float]:
+def in_turn(rounds: int = ROUNDS, /, **calls: Callable[[], object]) -> dict[str, float]:
     """Median seconds of each, measured one after another so that noise meets all alike."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(1 + ROUNDS):
+    for _ in range(1 + rounds):
         for name, call in calls.items():
             begun = time.perf_counter()
             call()
