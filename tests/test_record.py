@@ -1,5 +1,7 @@
 """Recordings: what they hold is what single runs write and what plain torch measures."""
 
+import base64
+import itertools
 import json
 import math
 import threading
@@ -234,6 +236,29 @@ def test_the_bytes_are_those_that_are_described():
         b"\1\0" + positions + facts + b"\0\0"
         + b"\3\0" + positions + facts + b"\0\0\1\0\2\0" + bytes.fromhex("0000 0034")
     )  # fmt: skip
+
+
+def test_twelve_edits_at_nine_strengths_with_two_seeds_take_less_than_300_kb_in_a_notebook():
+    """Of 40 tokens each, and though no two texts have a token in common."""
+    words = (f" {word:x}word" for word in itertools.count())
+    given = tuple(itertools.islice(words, 20))
+    known = {"nll": 1.5, "concept": 0.5, "kl": 0.125, "surprise": -0.5, "distinct": 1.0,
+             "ratio": 0.25, "positions": (20, 39)}  # fmt: skip
+
+    def text():
+        return tuple(itertools.islice(words, 40))
+
+    def wrote(strength):
+        strip = () if strength is None else (0.125,) * 60
+        return Wrote(strength=strength, tokens=text(), strip=strip, **known)
+
+    edits = [sw.Add(feature, 1.0, sae="signed").to_json() for feature in range(100, 112)]
+    arms = (None, *(0.1 + k / 10 for k in range(9)))
+    takes = [Take(edit, seed, True, tuple(map(wrote, arms))) for seed in (0, 1) for edit in edits]
+    described, numbers = Recording("prompt", given, 40, 0.7, tuple(takes)).pack()
+    stored = len(json.dumps(described)) + len(base64.b64encode(numbers))
+    assert len(takes) * 9 == 216
+    assert 100_000 < stored < 300_000
 
 
 def test_more_than_65_536_different_tokens_need_wider_places():

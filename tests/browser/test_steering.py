@@ -443,6 +443,7 @@ def test_edits_are_recorded_and_what_was_recorded_is_there_at_once(bridge):
 def test_recording_can_be_watched_and_stopped(bridge):
     def endless(request, check, tell):
         yield from plausible.record(request, check, tell)
+        time.sleep(0.15)  # no more than ten words a second are passed on
         tell("100 runs of 40 tokens, about 60 kB, about 9 s", 0.25)
         while True:
             check()
