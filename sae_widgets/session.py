@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,8 +22,9 @@ from sae_widgets.formats import AnySAE, as_sae
 from sae_widgets.measuring import Measurements
 from sae_widgets.model import Model, check_hook, check_inference, context_length, device_of
 from sae_widgets.sae import SAE
+from sae_widgets.share.progress import Progress
 from sae_widgets.share.twin import leave_twin
-from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, generate
+from sae_widgets.steering import Add, Arm, Edit, Run, Target, controls, edit_from_json, generate
 from sae_widgets.steering.arms import Control
 from sae_widgets.steering.code import to_hook_code
 from sae_widgets.steering.conditions import Condition, Fires
@@ -31,10 +33,13 @@ from sae_widgets.steering.effects import (
     NEUTRAL,
     Effects,
     SideEffects,
+    Strong,
+    distance,
     effects,
     input_score,
     likelihoods,
     output_score,
+    scaled,
     side_effects,
 )
 from sae_widgets.steering.export import export
@@ -44,6 +49,7 @@ from sae_widgets.steering.painting import painted, repainted
 from sae_widgets.steering.presets import Presets
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
+from sae_widgets.steering.record import STRENGTHS, Plan, record, seconds
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import (
     Chat,
@@ -55,6 +61,7 @@ from sae_widgets.tokens import (
     shown,
 )
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
+from sae_widgets.widgets.recording import Recording
 from sae_widgets.wire import told_about, told_painted, told_run, told_sweep
 
 ROWS = 200
@@ -420,6 +427,7 @@ class Session(traitlets.HasTraits):
             self._measured,
             self._swept,
             self._keep,
+            self._recorded,
             saes=[_choice(sae) for sae in self.saes.values()],
             sae=self.chosen,
             has=self._has,
@@ -436,6 +444,63 @@ class Session(traitlets.HasTraits):
         )
         self._share(widget)
         return widget
+
+    def record(
+        self,
+        features: Sequence[int | AnyEdit],
+        strengths: Sequence[float] = STRENGTHS,
+        seeds: Sequence[int] = (0,),
+        *,
+        prompt: str | None = None,
+        length: int | None = None,
+        temperature: float | None = None,
+        panel: Steering | None = None,
+    ) -> Steering:
+        """A steering panel that goes on working without a kernel, at what is recorded here.
+
+        Each of `features` acts by itself, at every one of `strengths` and with every one of
+        `seeds`. A number stands for the recommended edit of that feature; an edit's own strength
+        does not count. panel: the one that is to have the recording, beside what it has of the
+        same prompt, length and temperature, which are its own where none are given; None: a new
+        one, of 40 tokens, greedy. Recording that is interrupted keeps what is finished.
+        """
+        edits = [
+            self._bound(self.recommended(each) if isinstance(each, int) else each)
+            for each in features
+        ]
+        self._checked(edits)
+        if panel is not None:
+            prompt = panel.prompt if prompt is None else prompt
+            length = panel.length if length is None else length
+            temperature = panel.temperature if temperature is None else temperature
+        if not prompt:
+            raise ValueError("a recording continues a prompt; give one in prompt=")
+        length, temperature = length or 40, temperature or 0.0
+        each = [list(map(float, strengths))] * len(edits)
+        ids = self._encode(prompt, whole=True).ids
+        plan = Plan(ids, edits, each, list(seeds), length, temperature)
+        found = None if panel is None else panel.recording
+        progress, ended = Progress(), plan.told
+        try:
+            for more in self._takes(prompt, plan, lambda: None, progress):
+                found = more if found is None else found.and_then(more)
+        except KeyboardInterrupt:
+            if found is None:
+                raise
+            ended = f"{plan.told}; stopped, and what is finished is kept"
+        rows = [_nearest(edit, strengths) for edit in plan.strong]
+        if panel is None:
+            shown = [replace(rows[0], on=True), *rows[1:]]
+            panel = self.steer(
+                prompt, shown, length=length, temperature=temperature, seed=plan.seeds[0]
+            )
+        else:
+            panel.prompt, panel.length, panel.temperature = prompt, length, temperature
+            here = [_bare(edit) for edit in self.edits]
+            self.edits = [*self.edits, *(row for row in rows if _bare(row) not in here)]
+        panel.recording = found
+        progress.end(ended)
+        return panel
 
     def steer_feature(self, feature: int, sae: str | None = None) -> None:
         """Select `feature` of `sae` (or the chosen one); add an edit for it unless there is one."""
@@ -603,6 +668,46 @@ class Session(traitlets.HasTraits):
             prompts=self._prompts,
         )
         return told_sweep(self.model, found)
+
+    def _recorded(
+        self,
+        request: Mapping[str, Any],
+        check: Callable[[], None],
+        tell: Callable[[str, float], None],
+    ) -> Iterator[Recording]:
+        """What a request asks to record, take by take."""
+        edits = [self._bound(edit_from_json(edit)) for edit in request["edits"]]
+        plan = Plan(
+            ids=self._encode(request["prompt"], whole=True).ids,
+            edits=edits,
+            strengths=[_around(edit) for edit in edits],
+            seeds=request["seeds"],
+            length=request["length"],
+            temperature=request["temperature"],
+        )
+        return self._takes(request["prompt"], plan, check, tell)
+
+    def _takes(
+        self,
+        prompt: str,
+        plan: Plan,
+        check: Callable[[], None],
+        tell: Callable[[str, float], None],
+    ) -> Iterator[Recording]:
+        """What a plan records, take by take, once it is said how much that is."""
+        tell(plan.told, 0.0)
+        told = f"{plan.told}, about {_duration(seconds(self.model, self.saes, plan, check))}"
+        tell(told, 0.0)
+        given = tuple(piece.text for piece in pieces(self.model.tokenizer, plan.ids))
+        for take in record(
+            self.model,
+            self.saes,
+            plan,
+            check=check,
+            tell=lambda share: tell(told, share),
+            prompts=self._prompts,
+        ):
+            yield Recording(prompt, given, plan.length, plan.temperature, (take,))
 
     def _keep(self, name: str, edits: Sequence[Mapping[str, Any]] | None) -> None:
         """Keep edits as a preset, or forget it."""
@@ -776,6 +881,34 @@ def _choice(sae: SAE) -> dict[str, Any]:
         "width": sae.d_sae,
         "norm": None if sae.stats is None else _digits(sae.stats.norm),
     }
+
+
+AROUND = (-1.0, -0.5, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""× the strength of an edit: where it is recorded, if nobody says."""
+
+
+def _around(edit: AnyEdit) -> list[float]:
+    """The strengths at which an edit is recorded, if nobody says."""
+    if not isinstance(edit, Strong) or not distance(edit):
+        return list(STRENGTHS)
+    least = 0.0 if isinstance(edit, Target) else -math.inf
+    found = (scaled(edit, factor).strength for factor in AROUND if factor >= least)
+    return [float(f"{strength:.4g}") for strength in found]
+
+
+def _nearest(edit: Strong, strengths: Sequence[float]) -> Strong:
+    """The edit, off, at the recorded strength that is closest to its own."""
+    nearest = min(strengths, key=lambda strength: abs(strength - edit.strength))
+    return replace(edit, strength=nearest, on=False)
+
+
+def _bare(edit: AnyEdit) -> dict[str, Any]:
+    """An edit without how strong it is, and whether it is on."""
+    return {**edit.to_json(), "strength": None, "on": True}
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _digits(value: Any) -> float:

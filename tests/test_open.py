@@ -1,5 +1,6 @@
 """Opening what was shared: the same widgets, live, or in words why not; and nothing is run."""
 
+import base64
 import copy
 import json
 import pickle
@@ -151,6 +152,26 @@ def test_the_widgets_are_live_again_as_they_were_left(opened, saved, session, ki
     assert panel.history[-1]["parent"] == 2
     heatmap.selected = 5
     assert panel.selected == first.selected == 5
+
+
+def test_what_was_recorded_comes_along_and_is_checked(model, tmp_path):
+    first, *others = saes()
+    session = sw.Session(model, first, saes=others, sample=None)
+    panel = session.record([5, 9], [1.0], [0, 2], prompt=TEXT, length=3)
+    sw.save_html(panel, tmp_path / "page.html")
+    made = notebook([traits_of(panel)])
+    numbers = base64.b64encode(panel.numbers).decode()
+    model_state = made["metadata"]["widgets"][STATE]["state"]["m0"]
+    model_state["buffers"] = [{"path": ["numbers"], "encoding": "base64", "data": numbers}]
+    for path in (tmp_path / "page.html", written(tmp_path, made)):
+        (again,), _ = sw.open_shared(path, model, saes())
+        assert again.recording == panel.recording
+        close(again)
+    for wrong in ("", numbers[:-4], "no base64", None, [1]):
+        model_state["buffers"][0]["data"] = wrong
+        with pytest.raises(ValueError, match=r"widget 1 .steering.: a recording ends too early"):
+            sw.open_shared(written(tmp_path, made), model, saes())
+    close(panel)
 
 
 def test_the_demo_opens_by_itself(tmp_path):
@@ -392,6 +413,8 @@ def deep(depth):
         ("steering", {"features": [{"sae": "signed", "feature": 5, "label": 1}]}, "'label'"),
         ("steering", {"history": [7]}, "a state of the history is a dict; got 7"),
         ("steering", {"history": [], "here": 3}, "there is no state 3"),
+        ("steering", {"recorded": {"takes": []}}, "'numbers' of type bytes"),
+        ("steering", {"recorded": 7}, "'recorded' of type dict"),
         ("steering", {"about": {"model": 1, "saes": {}, "versions": {}}}, "'model' of type dict"),
         ("steering", {"about": []}, "does not say what it was made with"),
     ],

@@ -19,6 +19,9 @@ const BEYOND = 1.5;
 const FARTHEST_SCALE = 3;
 const FARTHEST_TURN = 90;
 
+/** Whether an edit does anything. */
+export const isOn = (edit: Edit): boolean => edit.on ?? true;
+
 /** Whether the strength of an operation counts units, is a bare number, or is none. */
 export function counts(op: Operation): "units" | "number" | "nothing" {
   if (op === "ablate" || op === "project") return "nothing";
@@ -221,7 +224,8 @@ export function times({ op, strength = 0 }: Edit, factor: number): number {
 
 /** What `edits` have to be multiplied by to become `now`; null where no factor makes them so. */
 export function factorBetween(edits: readonly Edit[], now: readonly Edit[]): number | null {
-  const place = edits.findIndex((edit) => scaled(edit, 2).strength !== edit.strength);
+  const moves = (edit: Edit) => scaled(edit, 2).strength !== edit.strength;
+  const place = edits.findIndex(moves);
   const [one, two] = [edits[place], now[place]];
   if (one?.strength === undefined || two?.strength === undefined) return null;
   const none = edits.map((edit) => scaled(edit, 0));
@@ -232,7 +236,9 @@ export function factorBetween(edits: readonly Edit[], now: readonly Edit[]): num
     a === b || Math.abs((a ?? Number.NaN) - (b ?? Number.NaN)) < 1e-6;
   const same =
     edits.length === now.length &&
-    edits.every((edit, i) => close(scaled(edit, factor).strength, now[i]?.strength)) &&
+    edits.every((edit, i) =>
+      close(moves(edit) ? times(edit, factor) : edit.strength, now[i]?.strength),
+    ) &&
     sameEdits(
       edits.map(({ strength: _, ...rest }) => rest),
       now.map(({ strength: _, ...rest }) => rest),
@@ -242,7 +248,7 @@ export function factorBetween(edits: readonly Edit[], now: readonly Edit[]): num
 
 /** Only the edit at `place` is on; if that is so already, all are. */
 export function solo(edits: readonly Edit[], place: number): Edit[] {
-  const alone = edits.every((edit, i) => (edit.on ?? true) === (i === place));
+  const alone = edits.every((edit, i) => isOn(edit) === (i === place));
   return edits.map((edit, i) => ({ ...edit, on: alone || i === place }));
 }
 

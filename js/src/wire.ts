@@ -291,6 +291,39 @@ export interface Sweep {
   unit?: "peak" | "raw";
 }
 
+/** Edits, one at a time, at some strengths and with some seeds; `SteeringTraits.numbers` has what they wrote. */
+export interface Recorded {
+  prompt: string;
+  /** The tokens of the prompt. */
+  given: string[];
+  length: number;
+  temperature: number;
+  takes: { edit: Edit; seed: number; peaks: boolean; strengths: number[] }[];
+  /** The tokens that were written. */
+  vocab: string[];
+}
+
+/** How far a recording is. */
+export interface Recorder {
+  id: number;
+  state: Sweep["state"];
+  /** How much it is, or what went wrong. */
+  text: string;
+  detail?: string;
+  /** What is done of it. */
+  share: number;
+}
+
+/** What is to be recorded: each edit by itself, at strengths that the kernel chooses. */
+export interface RecordRequest {
+  id: number;
+  prompt: string;
+  length: number;
+  temperature: number;
+  seeds: number[];
+  edits: Edit[];
+}
+
 /** What the panel has written under some settings. */
 export interface State {
   id: number;
@@ -322,6 +355,10 @@ export interface SteeringTraits extends PanelTraits {
   effects: Partial<Effects>;
   sweep: Partial<RunRequest>;
   swept: Partial<Sweep>;
+  recorded: Partial<Recorded>;
+  numbers: DataView;
+  recorder: Partial<Recorder>;
+  record: Partial<RecordRequest>;
   presets: Record<string, Edit[]>;
   /** Keep these edits under this name; without edits, forget it. */
   preset: { id: number; name: string; edits?: readonly Edit[] } | Record<string, never>;

@@ -82,6 +82,10 @@ const STEERING = {
   preset: {},
   history: [],
   here: 0,
+  recorded: {},
+  numbers: EMPTY,
+  recorder: {},
+  record: {},
 } satisfies SteeringTraits;
 
 let el: HTMLElement;

@@ -26,6 +26,7 @@ from sae_widgets.share.source import (
 from sae_widgets.share.stored import Stored, stored_widgets
 from sae_widgets.widgets import Heatmap, Steering
 from sae_widgets.widgets.panel import field
+from sae_widgets.widgets.recording import Recording
 from sae_widgets.widgets.steering import SETTINGS, check_edit, check_request
 from sae_widgets.widgets.worker import sentence
 
@@ -53,7 +54,8 @@ def open_shared(
     the weights that the file says; a ValueError lists all that is missing or different.
 
     The texts are read and written anew, under the edits and settings that the widgets had. The
-    history comes along; what is painted on a heatmap comes with a panel that has the edit.
+    history and what was recorded come along; what is painted on a heatmap comes with a panel that
+    has the edit.
     """
     path = Path(path)
     stored = stored_widgets(path)
@@ -162,6 +164,9 @@ def _open_panel(session: Session, traits: Traits, opened: ExitStack) -> Steering
     panel = session.steer(control=asked["control"] or None, **settings)
     widget = opened.enter_context(closing(panel))
     widget.restore(field(traits, "history", list), field(traits, "here", int))
+    if traits.get("recorded"):
+        recorded, numbers = field(traits, "recorded", dict), field(traits, "numbers", bytes)
+        widget.recording = Recording.unpack(recorded, numbers)
     widget.prompt = asked["prompt"]  # which it runs, while it is live
     widget.set_trait("live", traits.get("live"))
     return widget

@@ -48,7 +48,21 @@ def words(state: State) -> str:
     return (
         f"Steering panel. Prompt “{printable(state['prompt'])}”, "
         f"{count(state['length'], 'token')}, temperature {strength(state['temperature'])}, "
-        f"seed {state['seed']}. Edits: {edits}.{''.join(written)}"
+        f"seed {state['seed']}. Edits: {edits}.{''.join(written)}{_recorded(state['recorded'])}"
+    )
+
+
+def _recorded(recorded: Mapping[str, Any]) -> str:
+    """What works without a kernel, too."""
+    takes = recorded.get("takes", ())
+    if not takes:
+        return ""
+    edits = {str(take["edit"].get("feature", "a direction")): 0 for take in takes}
+    strengths = sorted({each for take in takes for each in take["strengths"]})
+    seeds = sorted({take["seed"] for take in takes})
+    return (
+        f" Recorded: {', '.join(edits)} by {', '.join(map(strength, strengths))}, seed"
+        f"{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}."
     )
 
 

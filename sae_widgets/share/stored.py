@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 @dataclass(frozen=True)
 class Stored:
-    """A widget as a file has it: its kind, and its traits but for those that are bytes."""
+    """A widget as a file has it: its kind, and its traits."""
 
     kind: str
     traits: Mapping[str, Any]
@@ -56,7 +57,7 @@ def _of_notebook(text: str) -> list[Stored]:
             "“Save Widget State Automatically” in the Settings menu, run the notebook and save "
             "it; or run it with `jupyter nbconvert --execute --to notebook`"
         )
-    traits = [_record(_record(state.get(id)).get("state")) for id in seen]
+    traits = [_traits(_record(state.get(id))) for id in seen]
     found = [
         Stored(NAMES[id], each)
         for each in traits
@@ -77,6 +78,24 @@ def _seen(cells: list[Any]) -> Iterator[str]:
                 yield id
 
 
+def _traits(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The traits of a model, those among them that are bytes and stored apart."""
+    found, apart = dict(_record(model.get("state"))), model.get("buffers")
+    for buffer in map(_record, apart if isinstance(apart, list) else ()):
+        match buffer.get("path"):
+            case [str(name)]:
+                found[name] = _bytes(buffer.get("data"))
+    return found
+
+
+def _bytes(text: Any) -> bytes:
+    """Bytes in base64; none, where it is something else."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        return b""
+
+
 def _record(value: Any) -> dict[str, Any]:
     """The value, if it is what it should be: whatever else stands there shows no widget."""
     return value if isinstance(value, dict) else {}
@@ -94,7 +113,13 @@ def _of_page(text: str) -> list[Stored]:
             recording = json.loads(data)
             values = recording["values"]
             widgets = [
-                Stored(each["name"], {name: values[i] for name, i in each["traits"].items()})
+                Stored(
+                    each["name"],
+                    {
+                        name: _bytes(values[i]) if name in each["bytes"] else values[i]
+                        for name, i in each["traits"].items()
+                    },
+                )
                 for each in recording["widgets"]
             ]
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):

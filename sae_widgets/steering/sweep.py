@@ -123,11 +123,7 @@ def sweep(
     )
     mark = gauge(edits[0], by_name(sae)) if concept is None else None
     times = [0.0, *factors, *factors][: len(arms)]
-    found = []
-    for row, factor in enumerate(times):
-        check()
-        found.append(_point(model, sae, run, row, factor, mark, concept))
-    base, *points = (replace(p, surprise=p.surprise - found[0].surprise) for p in found)
+    base, *points = points_of(model, sae, run, times, mark, concept, check=check)
     text, start, most = [*run.ids, *run.tokens[0]], len(run.ids), max(factors)
     try:
         safe = within_budget(
@@ -138,6 +134,27 @@ def sweep(
     steered, beside = points[: len(factors)], points[len(factors) :]
     peaks = mark is not None and mark.peak is not None
     return Sweep(tuple(steered), tuple(beside), base, safe, budget, peaks, run)
+
+
+def points_of(
+    model: Model,
+    sae: SAEs,
+    run: Run,
+    factors: Sequence[float],
+    mark: Gauge | None,
+    concept: Callable[[str], float] | None = None,
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> list[Point]:
+    """What the arms of a run, of which the first has no edits, do at these factors.
+
+    What is wanted is measured by `concept`, else by `mark`.
+    """
+    found = []
+    for row, factor in enumerate(factors):
+        check()
+        found.append(_point(model, sae, run, row, factor, mark, concept))
+    return [replace(each, surprise=each.surprise - found[0].surprise) for each in found]
 
 
 def _point(

@@ -15,6 +15,7 @@ from sae_widgets.steering.code import to_code
 from sae_widgets.steering.edits import Edit, edit_from_json
 from sae_widgets.widgets.history import History
 from sae_widgets.widgets.panel import Panel, bundle, field, plain
+from sae_widgets.widgets.recording import Recording
 from sae_widgets.widgets.worker import (
     Check,
     Executor,
@@ -27,6 +28,9 @@ from sae_widgets.widgets.worker import (
 LONGEST = 2_000
 """Tokens a person can ask for at once: a slip of the finger must not book the kernel for hours."""
 
+PAUSE = 0.1
+"""Seconds between two words on how far a recording is."""
+
 SETTINGS = ("prompt", "length", "temperature", "seed", "edits", "control")
 """What a run depends on."""
 
@@ -38,6 +42,11 @@ Measure = Callable[[Mapping[str, Any], Check, bool], Iterable[Mapping[str, Any]]
 Keep = Callable[[str, Sequence[Mapping[str, Any]] | None], None]
 SweepRequest = Callable[[Mapping[str, Any], Check], Mapping[str, Any]]
 
+Tell = Callable[[str, float], None]
+"""Told, while something is recorded, how much it is, in words, and which share of it is done."""
+
+RecordRequest = Callable[[Mapping[str, Any], Check, Tell], Iterable[Recording]]
+
 
 class Steering(Panel):
     """Turn features up and down, and watch the unsteered and the steered text side by side.
@@ -45,7 +54,9 @@ class Steering(Panel):
     `run(request, check, on_tokens)` makes the texts. `measure(request, check, written)` says what
     the edits do to texts that are there, bit by bit: it is asked when a run begins, while they are
     the old ones, and when it is `written`. `sweep(request, check)` makes texts at many strengths.
-    `keep(name, edits)` keeps edits as a preset, or forgets the name where they are None.
+    `record(request, check, tell)` records many edits, strengths and seeds, bit by bit, for a view
+    without a kernel. `keep(name, edits)` keeps edits as a preset, or forgets the name where they
+    are None.
     `features` are those a person can add, each {"sae", "feature", "label", "peak", "density",
     "push"}, `push` being the edit that is known to steer best with it, or None. `edits` are edits,
     and this is one, in their JSON form.
@@ -59,6 +70,9 @@ class Steering(Panel):
     run = traitlets.Dict().tag(sync=True)
     effects = traitlets.Dict().tag(sync=True)
     swept = traitlets.Dict().tag(sync=True)
+    recorded = traitlets.Dict().tag(sync=True)  # these two are a `Recording`
+    numbers = traitlets.Bytes().tag(sync=True)
+    recorder = traitlets.Dict().tag(sync=True)  # a status, and the `share` that is done
     history = traitlets.List(traitlets.Dict()).tag(sync=True)  # see `History`
     presets = traitlets.Dict().tag(sync=True)  # lists of edits by name
     here = traitlets.Int(0).tag(sync=True)  # of the states in `history`, the newest
@@ -72,6 +86,7 @@ class Steering(Panel):
     live = traitlets.Bool(True).tag(sync=True)
     stop = traitlets.Int(0).tag(sync=True)
     sweep = traitlets.Dict().tag(sync=True)  # a request, as for a run; {}: end the sweep
+    record = traitlets.Dict().tag(sync=True)  # a request: see `check_record`; {}: end recording
     # {"id", "name", "edits"}: keep these edits under this name; without edits, forget the name.
     preset = traitlets.Dict().tag(sync=True)
 
@@ -81,6 +96,7 @@ class Steering(Panel):
         measure: Measure = lambda request, check, written: (),  # noqa: ARG005
         sweep: SweepRequest = lambda request, check: {},  # noqa: ARG005
         keep: Keep | None = None,
+        record: RecordRequest = lambda request, check, tell: (),  # noqa: ARG005
         *,
         saes: Sequence[Mapping[str, Any]],
         sae: str | None = None,
@@ -97,15 +113,19 @@ class Steering(Panel):
         self._measure = measure
         self._sweep = sweep
         self._keep = keep
+        self._record = record
         self._history = History()
         self._sweeps, self._measures = worker(self._show_sweep), worker(self._show_measuring)
+        self._records = worker(self._show_recorder)
         self._measuring = Status()
         self.on_close(self._sweeps.close)
+        self.on_close(self._records.close)
         self.on_close(self._measures.close)
         self.observe(self._on_request, "request")
         self.observe(self._on_change, list(SETTINGS))
         self.observe(self._on_stop, "stop")
         self.observe(self._on_sweep, "sweep")
+        self.observe(self._on_record, "record")
         self.observe(self._on_preset, "preset")
         if prompt:
             self.start()
@@ -122,6 +142,17 @@ class Steering(Panel):
         """Go on from the `history` of another panel, `here` being the state that it shows."""
         self._history.restore([check_state(state) for state in states], here)
         self._tell_history()
+
+    @property
+    def recording(self) -> Recording | None:
+        """What was recorded, and works without a kernel."""
+        return Recording.unpack(self.recorded, self.numbers) if self.recorded else None
+
+    @recording.setter
+    def recording(self, recording: Recording | None) -> None:
+        described, numbers = ({}, b"") if recording is None else recording.pack()
+        with self.hold_sync():
+            self.recorded, self.numbers = described, numbers
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in SETTINGS}
@@ -191,6 +222,43 @@ class Steering(Panel):
             self.swept = plain({**found, "id": id, "state": "done", "request": request})
 
         self._sweeps.submit(id, job)
+
+    def _on_record(self, change: Mapping[str, Any]) -> None:
+        """Record beside whatever runs, as for a sweep."""
+        request = change["new"]
+        if not request:
+            self._records.stop(int(self.recorder.get("id") or 0))
+            return
+        try:
+            request = check_record(request)
+        except ValueError as error:
+            self._show_recorder(Status(0, "error", sentence(error)))
+            return
+        id = request["id"]
+
+        def job(check: Check) -> None:
+            last = -math.inf
+
+            def tell(text: str, share: float) -> None:
+                nonlocal last
+                now = time.perf_counter()
+                if now - last >= PAUSE:
+                    last = now
+                    self.recorder = {"id": id, "state": "working", "text": text, "share": share}
+
+            found = before = self.recording
+            try:
+                for more in self._record(request, check, tell):
+                    found = more if found is None else found.and_then(more)
+            finally:  # what is finished is kept
+                if found is not before:
+                    self.recording = found
+
+        self._records.submit(id, job)
+
+    def _show_recorder(self, status: Status) -> None:
+        told = {"id": status.id, "state": status.state, "text": status.text}
+        self.recorder = {**told, "detail": status.detail, "share": 0.0}
 
     def _on_preset(self, change: Mapping[str, Any]) -> None:
         if self._keep is None or not change["new"]:
@@ -307,6 +375,21 @@ def check_request(request: Mapping[str, Any]) -> dict[str, Any]:
         "edits": [check_edit(edit) for edit in field(request, "edits", (list, tuple))],
         "control": control,
     }
+
+
+def check_record(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A request to record, or a ValueError that says what is wrong with it.
+
+    {"id", "prompt", "length", "temperature", "seeds", "edits"}; at which strengths, the session
+    chooses.
+    """
+    settings = {**request, "seed": 0, "control": ""}
+    checked = check_request(settings)
+    seeds = [
+        check_request({**settings, "seed": seed})["seed"] for seed in field(request, "seeds", list)
+    ]
+    kept = ("id", "prompt", "length", "temperature", "edits")
+    return {**{name: checked[name] for name in kept}, "seeds": seeds}
 
 
 def check_edit(edit: Any) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from sae_widgets.steering.record import Take, Wrote
 from sae_widgets.widgets import Cancelled, FeatureRow, HeatmapView, Replaced
+from sae_widgets.widgets.recording import Recording
 
 SAES = [
     {
@@ -331,3 +333,39 @@ def sweep(_request: Mapping[str, Any], check: Callable[[], None]) -> dict[str, A
         for factor, control in rows
     ]
     return {"arms": arms, "safe": 1.6, "budget": 1.0}
+
+
+STRENGTHS = (-0.6, 0.2, 0.4, 0.8)
+
+
+def record(
+    request: Mapping[str, Any], check: Callable[[], None], tell: Callable[[str, float], None]
+) -> Iterator[Recording]:
+    """Each edit at four strengths; what it writes begins with its number, strength and seed."""
+    given = pieces(request["prompt"])
+    base = pieces(UNSTEERED)[: request["length"]]
+    takes = [(seed, edit) for seed in request["seeds"] for edit in request["edits"]]
+    for done, (seed, edit) in enumerate(takes):
+        check()
+        tell("8 runs of 40 tokens, about 9 kB, about 2 s", done / len(takes))
+
+        def wrote(strength: float | None, seed: int = seed, edit: Any = edit) -> Wrote:
+            push, said = abs(strength or 0), f" {edit['feature']} at {strength}, {seed}:"
+            text = base if strength is None else pieces(said + STEERED)[: request["length"]]
+            return Wrote(
+                strength=strength,
+                tokens=tuple(text),
+                nll=1.7 + push / 5,
+                concept=round(push**2, 3),
+                kl=push / 2,
+                surprise=push / 10,
+                distinct=1.0,
+                ratio=push,
+                positions=(0, len(text) - 1) if strength else (0, 0),
+                strip=() if strength is None else (0.0,) * len(given) + (push,) * len(base),
+            )
+
+        arms = tuple(map(wrote, (None, *STRENGTHS)))
+        take = Take({**edit, "strength": 1.0, "on": True}, seed, True, arms)
+        manner = request["length"], request["temperature"]
+        yield Recording(request["prompt"], tuple(given), *manner, (take,))

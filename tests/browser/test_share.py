@@ -1,6 +1,7 @@
 """Saved pages in a real browser without a network: what they show, what works, what must not."""
 
 import base64
+import re
 
 import nbformat
 import plausible
@@ -135,6 +136,112 @@ def test_a_page_whose_script_may_not_run_shows_the_pictures(visit, tmp_path):
     expect(picture).to_be_visible()
     assert picture.get_attribute("alt") == Picture.of(widget).words
     assert picture.bounding_box()["width"] == 960
+
+
+FRESH = {**SEA, "feature": 57, "on": False}
+
+
+def with_recording(**traits):
+    """A panel with two edits, of which the second is off, recorded with two seeds."""
+    widget = steering(edits=[{**SEA, "strength": 0.4}, FRESH], **traits)
+    asked = {"prompt": widget.prompt, "length": 40, "temperature": 0.0, "seeds": [0, 7]}
+    for more in plausible.record({**asked, "edits": widget.edits}, *[lambda *_: None] * 2):
+        kept = widget.recording
+        widget.recording = more if kept is None else kept.and_then(more)
+    return widget
+
+
+@pytest.mark.parametrize("how", ["a page", "a notebook"])
+def test_sliders_of_what_was_recorded_work_in_a_page(visit, tmp_path, how):
+    widget = with_recording()
+    page = visit(saved(tmp_path, widget) if how == "a page" else exported(widget))
+    root = page.locator(".sae-steering")
+    expect(root.locator(".sae-note")).to_contain_text("Sliders with ticks still work")
+    sea, cooking, plot = (root.get_by_role("slider").nth(i) for i in range(3))
+    panes, badge = root.locator(".sae-pane"), root.locator(".sae-foot .sae-badge")
+    # The run that the model made is shown first; then the arrows go from tick to tick.
+    expect(panes.nth(1)).to_contain_text("opened the harbor")
+    expect(root.locator(".sae-tick")).to_have_count(10)
+    sea.press("ArrowRight")
+    expect(panes.nth(1)).to_contain_text("131 at 0.8, 0:")
+    expect(panes.nth(1)).to_contain_text("1.86 nats/token · KL 0.40")
+    expect(badge).to_have_text("recorded")
+    expect(root.locator(".sae-foot")).to_contain_text("applied at 0 + 35 of 39 positions")
+    assert root.locator(".sae-kl").last.get_attribute("title") == "KL 0.80 nats"
+    sea.press("ArrowRight")  # there is none beyond
+    expect(sea).to_have_attribute("aria-valuenow", "0.8")
+    for _ in range(3):
+        sea.press("ArrowLeft")
+    expect(sea).to_have_attribute("aria-valuenow", "0")
+    expect(panes.nth(1)).to_contain_text("the same text")
+    sea.press("Home")
+    expect(panes.nth(1)).to_contain_text("131 at -0.6, 0:")
+    # The pointer drags the other edit, which then acts alone, and snaps.
+    rail = root.locator(".sae-rail").nth(1).bounding_box()
+    x = lambda strength: rail["x"] + rail["width"] * (strength + 1.2) / 2.4  # noqa: E731
+    page.mouse.move(x(0.0), rail["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(x(0.29), rail["y"] + 10)
+    expect(panes.nth(1)).to_contain_text("57 at 0.2, 0:")
+    page.mouse.move(x(0.31), rail["y"] + 10)
+    expect(panes.nth(1)).to_contain_text("57 at 0.4, 0:")
+    page.mouse.up()
+    expect(root.locator(".sae-off")).to_have_count(1)
+    expect(cooking).to_have_attribute("aria-valuenow", "0.4")
+    # The seed is one of those recorded, and the curve can be read and taken.
+    root.get_by_label("seed").select_option("7")
+    expect(panes.nth(1)).to_contain_text("57 at 0.4, 7:")
+    expect(root.locator(".sae-ticks")).to_have_text("−0.600.20.40.8")
+    box = plot.bounding_box()
+    plot.hover(position={"x": box["width"] - 2, "y": 20})
+    expect(root.locator(".sae-sweep")).to_contain_text("feature 0.64 × peak · KL 0.40")
+    plot.click(position={"x": box["width"] * 0.8 / 1.4, "y": 20})
+    expect(cooking).to_have_attribute("aria-valuenow", "0.2")
+    page.mouse.move(2, 2)
+    expect(panes.nth(1)).to_contain_text("57 at 0.2, 7:")
+    # What needs the model says why it does nothing.
+    for name in ("strength", "operation", "tokens to write"):
+        expect(root.get_by_label(name, exact=True).first).to_be_disabled()
+    expect(root.get_by_role("button", name="record")).to_have_attribute(
+        "title", re.compile("no ker")
+    )
+
+
+def test_an_edit_that_was_not_recorded_as_it_is_cannot_be_moved_and_says_why(visit, tmp_path):
+    widget = with_recording()
+    widget.edits = [{**SEA, "unit": "norm"}, FRESH]
+    root = visit(saved(tmp_path, widget)).locator(".sae-steering")
+    sea, cooking = (root.get_by_role("slider").nth(i) for i in range(2))
+    expect(sea).to_have_attribute("aria-disabled", "true")
+    expect(sea).to_have_attribute("title", re.compile("no kernel"))
+    expect(cooking).to_have_attribute("aria-disabled", "false")
+
+
+def test_a_recording_of_another_prompt_is_shown_with_its_own(visit, tmp_path):
+    widget = with_recording()
+    widget.prompt, widget.length, widget.seed = "Another one", 12, 3
+    root = visit(saved(tmp_path, widget)).locator(".sae-steering")
+    root.get_by_role("slider").first.press("End")
+    expect(root.locator(".sae-pane p").nth(1)).to_have_text(
+        re.compile(r"The captain opened the 131 at 0\.8, 0:")
+    )
+    expect(root.locator("textarea")).to_have_value("The captain opened the")
+
+
+def test_a_recording_that_was_tampered_with_runs_nothing_and_breaks_nothing(visit):
+    widget = with_recording()
+    described = widget.recorded
+    vocab = [ATTACK, *described["vocab"][1:]]
+    page = visit(exported(widget, recorded={**described, "vocab": vocab, "given": [ATTACK]}))
+    root = page.locator(".sae-steering")
+    root.get_by_role("slider").first.press("End")
+    assert page.locator("img").count() == 0
+    assert not page.evaluate(PWNED)
+    takes = [{**described["takes"][0], "strengths": [1] * 9999}]
+    for wrong in ({"takes": takes}, {"vocab": [{}]}, {"given": "x"}, {"takes": {}}):
+        root = visit(exported(widget, recorded={**described, **wrong})).locator(".sae-steering")
+        expect(root.locator(".sae-pane p").nth(1)).to_contain_text("harbor")
+        expect(root.get_by_role("slider").first).to_have_attribute("aria-disabled", "true")
 
 
 def hostile_read(text, sae, check=lambda: None):

@@ -14,6 +14,7 @@ def steering(run=plausible.run, prompt="The captain opened the", edits=(SEA,), w
         run,
         plausible.measure,
         plausible.sweep,
+        record=plausible.record,
         saes=plausible.SAES,
         features=plausible.FEATURES,
         prompt=prompt,
@@ -411,3 +412,50 @@ def test_the_slider_shows_where_to_look_and_the_words_what_else_was_likely(bridg
     assert "Suggested: 0.2 to 0.55 × peak" in root.get_by_role("slider").get_attribute("title")
     word = root.locator(".sae-pane").nth(1).get_by_text("harbor")
     assert "·harbor 41 % (+38 %), ·oven 12 % (−20 %)" in word.get_attribute("title")
+
+
+def test_edits_are_recorded_and_what_was_recorded_is_there_at_once(bridge):
+    widget = steering(slow, worker=Worker)
+    root = bridge.show(widget)
+    bridge.until(lambda: widget.status["state"] == "done", "the first texts are there")
+    assert root.locator(".sae-tick").count() == 0
+    root.get_by_role("button", name="record").click()
+    bridge.until(lambda: root.locator(".sae-tick").count() == 5, "what was recorded has ticks")
+    assert [take.strengths for take in widget.recording.takes] == [plausible.STRENGTHS]
+    assert widget.edits[0]["strength"] == 0.3
+    # A drag catches on a tick, and the arrows go on as ever.
+    slider, rail = root.get_by_role("slider").first, root.locator(".sae-rail").bounding_box()
+    x = rail["x"] + rail["width"] * (0.4 + 1.2) / 2.4
+    bridge.page.mouse.click(x + 2, rail["y"] + 10)
+    steered = root.locator(".sae-pane p").nth(1)
+    assert "131 at 0.4, 0:" in steered.inner_text()
+    assert root.locator(".sae-foot .sae-badge").inner_text() == "recorded"
+    # The kernel has written the same settings meanwhile, and has more to say.
+    bridge.until(
+        lambda: root.locator(".sae-foot .sae-badge").count() == 0, "the run is the model's"
+    )
+    assert steered.inner_text().startswith("The captain opened the harbor")
+    slider.press("ArrowRight")
+    bridge.until(lambda: widget.edits[0]["strength"] == 0.41, "the next strength is another")
+    widget.close()
+
+
+def test_recording_can_be_watched_and_stopped(bridge):
+    def endless(request, check, tell):
+        yield from plausible.record(request, check, tell)
+        time.sleep(0.15)  # no more than ten words a second are passed on
+        tell("100 runs of 40 tokens, about 60 kB, about 9 s", 0.25)
+        while True:
+            check()
+            time.sleep(0.01)
+
+    widget = steering(worker=Worker)
+    widget._record = endless
+    root = bridge.show(widget)
+    root.get_by_role("button", name="record").click()
+    bridge.sees("recording 100 runs of 40 tokens, about 60 kB, about 9 s")
+    assert root.locator("progress").get_attribute("value") == "0.25"
+    root.get_by_role("button", name="Stop").click()
+    bridge.sees("recorded in part: Stopped.")
+    assert root.locator(".sae-tick").count() == 5
+    widget.close()

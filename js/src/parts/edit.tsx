@@ -19,6 +19,7 @@ import {
 import { parseNumber, strength } from "../text";
 import type { Edit, Interval, Operation, Place, Sae, SteeringFeature, Unit } from "../wire";
 import { Box } from "./box";
+import { Button, Select } from "./choice";
 import { useHost } from "./frame";
 import { PlaceboBadge } from "./sae";
 import { Slider } from "./slider";
@@ -32,6 +33,8 @@ interface Props {
   band: Interval | null;
   /** What a sweep found at its strengths, and its control's. */
   curves: readonly (readonly Interval[])[];
+  /** The strengths at which it was recorded. */
+  ticks: readonly number[];
   /** Let this edit act alone, or all again. */
   onSolo: () => void;
   onChange: (edit: Edit) => void;
@@ -52,18 +55,25 @@ const OPERATIONS: Record<Operation, string> = {
   replace: "Put the direction in the activation's place",
 };
 /** A vector has no value that the SAE could find again. */
-const OF_VECTORS = Object.entries(OPERATIONS).filter(([op]) => op !== "target");
+const OFFERED = (Object.keys(OPERATIONS) as Operation[]).map(
+  (op) => [op, op === "project" ? "project out" : op, OPERATIONS[op]] as const,
+);
+const OF_VECTORS = OFFERED.filter(([op]) => op !== "target");
 const UNITS: Record<Unit, string> = {
   peak: "× the feature's largest value on the corpus",
   norm: "× the mean norm of the activations at the hook",
   raw: "in the activation's own units",
 };
+const COUNTED = (Object.keys(UNITS) as Unit[]).map(
+  (unit) => [unit, unit === "raw" ? unit : `× ${unit}`, UNITS[unit]] as const,
+);
 const PLACES: Place[] = ["all", "prompt", "generated", "last"];
 
 export function EditRow(props: Props) {
-  const { edit, feature, sae, selected, band, curves, onSolo, onChange, onSelect, onRemove } =
-    props;
+  const { edit, feature, sae, selected, band, curves, ticks } = props;
+  const { onSolo, onChange, onSelect, onRemove } = props;
   const { recorded, why } = useHost();
+  const plays = recorded && ticks.length > 0;
   const on = edit.on ?? true;
   const unit = edit.unit ?? "peak";
   const value = edit.strength ?? 0;
@@ -77,7 +87,6 @@ export function EditRow(props: Props) {
   /** A feature's value is never below 0, and so is no target. */
   const take = (next: number) =>
     onChange({ ...edit, strength: edit.op === "target" ? Math.max(0, next) : next });
-  const offered = edit.vector ? OF_VECTORS : Object.entries(OPERATIONS);
   const kind = counts(edit.op);
   const still = kind === "nothing";
   const bare = edit.op === "rotate" ? "°" : "×";
@@ -86,13 +95,12 @@ export function EditRow(props: Props) {
   const limits = awaited(edit.when);
   return (
     <div
-      class={`sae-edit ${on ? "" : "sae-off"}`}
+      class={`sae-edit ${on ? "" : "sae-off"} ${plays ? "sae-plays" : ""}`}
       data-push={push(edit)}
       role="group"
       aria-label={`${edit.op} feature ${number} ${name}`}
     >
-      <button
-        type="button"
+      <Button
         class="sae-dot"
         aria-pressed={on}
         aria-label={`feature ${number} ${on ? "on" : "off"}`}
@@ -101,15 +109,14 @@ export function EditRow(props: Props) {
         onKeyDown={(event) => event.key === "s" && onSolo()}
       />
       <span class="sae-what">
-        <button
-          type="button"
+        <Button
           class="sae-name sae-cut"
           aria-pressed={selected}
           title={`${number} ${name}: select it`}
           onClick={onSelect}
         >
           <span class="sae-mono sae-soft">{number}</span> {name}
-        </button>
+        </Button>
         {sae?.placebo && <PlaceboBadge reason={sae.placebo} />}
         {limits && (
           <span class="sae-soft sae-tiny sae-cut" title={limits}>
@@ -117,21 +124,14 @@ export function EditRow(props: Props) {
           </span>
         )}
       </span>
-      <select
+      <Select
         class="sae-op"
-        aria-label="operation"
+        label="operation"
         title={OPERATIONS[edit.op]}
         value={edit.op}
-        onChange={(event) =>
-          onChange(withOperation(edit, event.currentTarget.value as Operation, feature, sae))
-        }
-      >
-        {offered.map(([op, title]) => (
-          <option key={op} value={op} title={title} selected={op === edit.op}>
-            {op === "project" ? "project out" : op}
-          </option>
-        ))}
-      </select>
+        options={edit.vector ? OF_VECTORS : OFFERED}
+        onChoose={(op) => onChange(withOperation(edit, op, feature, sae))}
+      />
       <Slider
         value={still ? null : value}
         min={min}
@@ -141,9 +141,11 @@ export function EditRow(props: Props) {
         mark={recommended ? rest : null}
         band={band}
         curves={curves}
+        ticks={ticks}
+        snaps={plays}
         label={`strength of feature ${number} ${name}`}
         unit={words}
-        disabled={recorded ? why : null}
+        disabled={recorded && !plays ? why : null}
         onInput={take}
         onReset={() => onChange({ ...edit, strength: rest })}
         onRemove={onRemove}
@@ -166,72 +168,50 @@ export function EditRow(props: Props) {
             {kind === "number" ? (
               <span class="sae-soft sae-tiny">{bare}</span>
             ) : (
-              <select
+              <Select
                 class="sae-unit"
-                aria-label="unit"
+                label="unit"
                 title={UNITS[unit]}
                 value={unit}
-                onChange={(event) => {
-                  const to = event.currentTarget.value as Unit;
+                options={edit.vector ? COUNTED.slice(1) : COUNTED}
+                onChoose={(to) => {
                   const same = convert(value, unit, to, feature, sae);
                   onChange({ ...edit, unit: to, strength: same ?? value });
                 }}
-              >
-                {(Object.keys(UNITS) as Unit[])
-                  .filter((each) => each !== "peak" || !edit.vector)
-                  .map((each) => (
-                    <option key={each} value={each} title={UNITS[each]} selected={each === unit}>
-                      {each === "raw" ? "raw" : `× ${each}`}
-                    </option>
-                  ))}
-              </select>
+              />
             )}
           </>
         )}
       </span>
       <span class="sae-acts">
-        <select
+        <Select
           class="sae-where"
-          aria-label="where"
+          label="where"
           title="At which tokens it acts; special tokens are never touched"
           value={placed(where)}
-          onChange={(event) => {
-            const chosen = PLACES.find((place) => placed(place) === event.currentTarget.value);
+          options={[...new Set([...PLACES, where].map(placed))].map((place) => [place])}
+          onChoose={(to) => {
+            const chosen = PLACES.find((place) => placed(place) === to);
             if (chosen) onChange({ ...edit, where: chosen });
           }}
-        >
-          {(typeof where === "string" ? PLACES : [...PLACES, where]).map((place) => (
-            <option key={placed(place)} selected={placed(place) === placed(where)}>
-              {placed(place)}
-            </option>
-          ))}
-        </select>
-        <select
+        />
+        <Select
           class="sae-where"
-          aria-label="schedule"
+          label="schedule"
           title={`How much of it is done when: ${scheduled(edit.schedule)}`}
           value={course(edit.schedule)}
-          onChange={(event) => {
-            const to = courses(edit.schedule).find((name) => name === event.currentTarget.value);
-            if (to) onChange(withCourse(edit, to, feature));
-          }}
-        >
-          {courses(edit.schedule).map((name) => (
-            <option key={name} selected={name === course(edit.schedule)}>
-              {name}
-            </option>
-          ))}
-        </select>
+          options={courses(edit.schedule).map((name) => [name])}
+          onChoose={(to) => onChange(withCourse(edit, to, feature))}
+        />
       </span>
-      <button
-        type="button"
+      <Button
         class="sae-quiet sae-remove"
         aria-label={`remove feature ${number}`}
         title="Remove (Delete on its slider)"
         onClick={onRemove}
       >
         ×
-      </button>
+      </Button>
     </div>
   );
 }

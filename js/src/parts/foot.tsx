@@ -2,12 +2,16 @@
 
 import type { ComponentChild } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { isOn } from "../edits";
 import { count, number, seconds } from "../text";
 import type { Edit, Effects, Run } from "../wire";
 import { sheet } from "./about";
+import { Button } from "./choice";
 
 interface Props {
   run: Run | null;
+  /** The run was not made now. */
+  recorded: boolean;
   effects: Partial<Effects>;
   /** Why nothing was measured. */
   trouble: string | undefined;
@@ -24,7 +28,7 @@ const ENDS: Record<string, string> = {
 };
 const RECEIPT = "What was asked for, and what the SAE found in the edited activations";
 
-export function Foot({ run, effects, trouble, edits, message, drawers }: Props) {
+export function Foot({ run, recorded, effects, trouble, edits, message, drawers }: Props) {
   const { receipt, code } = effects;
   const [open, setOpen] = useState("");
   const [copied, setCopied] = useState(false);
@@ -45,12 +49,17 @@ export function Foot({ run, effects, trouble, edits, message, drawers }: Props) 
   };
   const offered = [["receipt", RECEIPT, sheet(receipt)] as const, ...drawers];
   const shown = [...offered, ["code", "", sheet(code)] as const].find(([name]) => name === open);
-  const asked = (run?.request.edits ?? edits).some((edit) => edit.on ?? true);
+  const asked = (run?.request.edits ?? edits).some(isOn);
   return (
     <>
       <div class="sae-foot sae-number">
         {run ? (
           <>
+            {recorded && (
+              <span class="sae-badge" title="Written and measured when this was recorded, not now">
+                recorded
+              </span>
+            )}
             <span class={asked ? (touched(run) > 0 ? "sae-ok" : "sae-warn") : ""}>
               {asked ? `● applied at ${places(run)}` : "no edits: both texts are the model's own"}
             </span>
@@ -70,33 +79,31 @@ export function Foot({ run, effects, trouble, edits, message, drawers }: Props) 
           <span
             title={`The hook ran ${run.calls.prefill} × on the prompt and ${run.calls.steps} × while writing`}
           >
-            {[ending(run), seconds(run.seconds)].filter(Boolean).join(" · ")}
+            {[ending(run), run.seconds && seconds(run.seconds)].filter(Boolean).join(" · ")}
           </span>
         )}
         {offered.map(
           ([name, title, content]) =>
             content && (
-              <button
+              <Button
                 key={name}
-                type="button"
                 class="sae-link"
                 aria-expanded={open === name}
                 title={title}
                 onClick={() => toggle(name)}
               >
                 {name}
-              </button>
+              </Button>
             ),
         )}
         {code !== undefined && (
-          <button
-            type="button"
+          <Button
             class="sae-link"
             title="Copy the edits and the run as Python"
             onClick={() => void copy()}
           >
             {copied ? "copied" : "copy as code"}
-          </button>
+          </Button>
         )}
       </div>
       {shown?.[2]}

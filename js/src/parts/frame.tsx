@@ -1,18 +1,23 @@
 /** The frame around a widget: its theme, its keys, its pulse, and its status in words. */
 
 import type { AnyModel, RenderProps } from "@anywidget/types";
-import { type ComponentChildren, type ComponentType, createContext, render } from "preact";
+import {
+  type ComponentChildren,
+  type ComponentType,
+  createContext,
+  type RefObject,
+  render,
+} from "preact";
 import { useContext, useRef } from "preact/hooks";
-import type { Palette } from "../draw/score";
 import type { FrameTraits, Status } from "../wire";
-import { DISCONNECTED, keepKeys, type Pulse, useKernel, usePalette } from "./host";
+import { DISCONNECTED, keepKeys, type Pulse, theme, useKernel, useLook } from "./host";
 
 interface HostState extends Pulse {
   /** There was never a kernel behind this view: it shows what was saved. */
   recorded: boolean;
   /** Why nothing can be asked of the kernel; null while it answers. */
   why: string | null;
-  palette: Palette | null;
+  root: RefObject<HTMLElement>;
 }
 
 const Host = createContext<HostState>({
@@ -20,7 +25,7 @@ const Host = createContext<HostState>({
   heard: false,
   recorded: false,
   why: null,
-  palette: null,
+  root: { current: null },
 });
 export const useHost = (): HostState => useContext(Host);
 
@@ -57,7 +62,7 @@ interface Props<T extends FrameTraits> {
 
 function Frame<T extends FrameTraits>({ model, name, label, children }: Props<T>) {
   const root = useRef<HTMLDivElement>(null);
-  const palette = usePalette(root);
+  useLook(root, theme);
   const { alive, heard } = useKernel(model, root);
   // A kernel that is busy from the start is not heard either; ipywidgets knows whether there is one.
   const recorded = !alive && !heard && root.current?.closest(DISCONNECTED) != null;
@@ -70,13 +75,13 @@ function Frame<T extends FrameTraits>({ model, name, label, children }: Props<T>
       data-alive={alive}
       onKeyDown={keepKeys}
     >
-      <Host.Provider value={{ alive, heard, recorded, why, palette }}>{children}</Host.Provider>
+      <Host.Provider value={{ alive, heard, recorded, why, root }}>{children}</Host.Provider>
     </section>
   );
 }
 
-/** One sentence about what went wrong, and the rest in a drawer; or that there is no kernel. */
-export function Trouble({ status }: { status: Status }) {
+/** What went wrong, and the rest in a drawer; or that there is no kernel, and `more` on what is. */
+export function Trouble({ status, more = "" }: { status: Status; more?: string }) {
   const { recorded, why } = useHost();
   const broken = status.state === "error";
   return (
@@ -84,7 +89,7 @@ export function Trouble({ status }: { status: Status }) {
       {why !== null &&
         (recorded ? (
           <div class="sae-note" role="status">
-            {why}
+            {why} {more}
           </div>
         ) : (
           <div class="sae-trouble" data-kind="silent" role="alert">
@@ -103,6 +108,16 @@ export function Trouble({ status }: { status: Status }) {
         </div>
       )}
     </>
+  );
+}
+
+/** Controls that do nothing where there is no kernel. */
+export function Locked({ children }: { children: ComponentChildren }) {
+  const { recorded, why } = useHost();
+  return (
+    <fieldset class="sae-all" disabled={recorded} title={(recorded && why) || undefined}>
+      {children}
+    </fieldset>
   );
 }
 

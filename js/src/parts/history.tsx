@@ -1,8 +1,10 @@
 /** What was written under which settings: to look at again, to go back to, to compare. */
 
+import { isOn } from "../edits";
 import { rows } from "../history";
 import { count } from "../text";
 import type { Arm, Edit, State } from "../wire";
+import { Button } from "./choice";
 
 const ROW = 28;
 const LANE = 11;
@@ -44,19 +46,18 @@ export function Tree({ history, here, named, pinned, disabled, onSee, onPin, onG
         ))}
       </svg>
       {[...tree].reverse().map(({ state }) => {
-        const on = state.request.edits.filter((edit) => edit.on ?? true);
+        const on = state.request.edits.filter(isOn);
         return (
           <div key={state.id} class="sae-state" style={{ height: `${ROW}px` }}>
-            <button
-              type="button"
+            <Button
               class="sae-go"
               aria-current={state.id === here}
-              aria-disabled={disabled !== null}
+              off={disabled !== null}
               title={disabled ?? `${state.request.prompt}: go back to these settings`}
               onPointerEnter={() => onSee(state)}
               onFocus={() => onSee(state)}
               onBlur={() => onSee(null)}
-              onClick={() => disabled === null && onGo(state)}
+              onClick={() => onGo(state)}
             >
               <span class="sae-soft sae-number">{state.id}</span>
               {on.slice(0, CHIPS).map((edit, i) => (
@@ -67,16 +68,15 @@ export function Tree({ history, here, named, pinned, disabled, onSee, onPin, onG
               {on.length > CHIPS && <span class="sae-soft">+{on.length - CHIPS}</span>}
               {on.length === 0 && <span class="sae-soft">{count(0, "edit")}</span>}
               <span class="sae-cut">{state.arms[1]?.tokens.join("")}</span>
-            </button>
-            <button
-              type="button"
+            </Button>
+            <Button
               class="sae-link"
               aria-pressed={state === pinned}
               title="Hold its text on the left, and point at another"
               onClick={() => onPin(state === pinned ? null : state.id)}
             >
               compare
-            </button>
+            </Button>
           </div>
         );
       })}

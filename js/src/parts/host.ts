@@ -3,8 +3,7 @@
 import type { AnyModel } from "@anywidget/types";
 import type { RefObject } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { isDark, parseColor, ramp } from "../color";
-import type { Palette } from "../draw/score";
+import { isDark, parseColor } from "../color";
 
 // biome-ignore lint/suspicious/noExplicitAny: the same bound as anywidget's own AnyModel
 type Traits = Record<string, any>;
@@ -162,43 +161,23 @@ export function useKernel<T extends Traits>(
   return { alive, heard };
 }
 
-/** The host's colours as they are now; redrawn when the host changes its theme. */
-export function usePalette(root: RefObject<HTMLElement>): Palette | null {
-  const [palette, setPalette] = useState<Palette | null>(null);
-  const last = useRef("");
+/** Say on an element whether its page is dark; returns that. */
+export function theme(element: HTMLElement, style: CSSStyleDeclaration): boolean {
+  const dark = isDark(parseColor(style.backgroundColor) ?? [255, 255, 255]);
+  element.dataset.theme = dark ? "dark" : "light";
+  return dark;
+}
+
+/** Look at the style of `root` now, and again when the host may have changed its theme. */
+export function useLook(
+  root: RefObject<HTMLElement>,
+  see: (element: HTMLElement, style: CSSStyleDeclaration) => void,
+): void {
   const look = useCallback(() => {
     const element = root.current;
     const view = element?.ownerDocument.defaultView;
-    if (!element || !view) return;
-    const style = view.getComputedStyle(element);
-    const page = parseColor(style.backgroundColor) ?? [255, 255, 255];
-    const dark = isDark(page);
-    element.dataset.theme = dark ? "dark" : "light";
-    const value = (name: string) => style.getPropertyValue(`--sae-${name}`).trim();
-    // A custom property may hold a formula; a canvas needs the colour that comes out of it.
-    const probe = element.ownerDocument.createElement("i");
-    element.append(probe);
-    const color = (name: string) => {
-      probe.style.color = `var(--sae-${name})`;
-      return view.getComputedStyle(probe).color;
-    };
-    const next = {
-      page: style.backgroundColor,
-      ink: color("ink"),
-      soft: color("soft"),
-      line: color("line"),
-      well: color("well"),
-      warm: color("warm"),
-      accent: color("accent"),
-      mono: value("mono"),
-      prose: value("prose"),
-    };
-    probe.remove();
-    const signature = JSON.stringify(next);
-    if (signature === last.current) return; // the host's attributes change often, its theme rarely
-    last.current = signature;
-    setPalette({ ...next, ramp: ramp(next.well, dark) });
-  }, [root]);
+    if (element && view) see(element, view.getComputedStyle(element));
+  }, [root, see]);
   useLayoutEffect(look, [look]);
   useEffect(() => {
     const page = root.current?.ownerDocument;
@@ -233,7 +212,6 @@ export function usePalette(root: RefObject<HTMLElement>): Palette | null {
       scheme.removeEventListener("change", later);
     };
   }, [root, look]);
-  return palette;
 }
 
 /** Seconds since `since` (in `performance.now()` time), counted while it is not null. */

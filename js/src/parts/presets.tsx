@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 import type { Edit } from "../wire";
+import { Button } from "./choice";
 
 interface Props {
   presets: Readonly<Record<string, readonly Edit[]>>;
@@ -27,25 +28,23 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
     <div class="sae-also">
       {Object.entries(presets).map(([each, edits]) => (
         <span key={each} class="sae-chip">
-          <button
-            type="button"
+          <Button
             class="sae-link"
-            aria-disabled={disabled !== null}
+            off={disabled !== null}
             title={disabled ?? `Steer with ${edits.map(named).join(", ")}`}
-            onClick={() => disabled === null && onTake(edits)}
+            onClick={() => onTake(edits)}
           >
             {each}
-          </button>
-          <button
-            type="button"
+          </Button>
+          <Button
             class="sae-quiet"
             aria-label={`forget ${each}`}
             title={disabled ?? "Forget it"}
-            aria-disabled={disabled !== null}
-            onClick={() => disabled === null && onForget(each)}
+            off={disabled !== null}
+            onClick={() => onForget(each)}
           >
             ×
-          </button>
+          </Button>
         </span>
       ))}
       <input
@@ -58,14 +57,9 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
         onInput={(event) => setName(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && keep()}
       />
-      <button
-        type="button"
-        aria-disabled={disabled !== null || wanted === ""}
-        title={disabled ?? undefined}
-        onClick={keep}
-      >
+      <Button off={disabled !== null || wanted === ""} title={disabled ?? undefined} onClick={keep}>
         {Object.hasOwn(presets, wanted) ? "Replace" : "Keep"}
-      </button>
+      </Button>
     </div>
   );
 }

@@ -2,6 +2,7 @@
 
 import { change, number } from "../text";
 import type { Effects, Moved } from "../wire";
+import { Button } from "./choice";
 
 interface AlsoProps {
   also: readonly Moved[];
@@ -22,19 +23,18 @@ export function Also({ also, disabled, onSelect }: AlsoProps) {
         also moved
       </span>
       {also.map((one) => (
-        <button
-          type="button"
+        <Button
           key={`${one.sae} ${one.feature}`}
           title={`${number(one.before)} → ${number(one.after)}: ${disabled ?? "select it"}`}
-          aria-disabled={disabled !== null}
-          onClick={() => disabled === null && onSelect(one)}
+          off={disabled !== null}
+          onClick={() => onSelect(one)}
         >
           <span class="sae-mono sae-soft">{one.feature}</span>
           {one.label && <span class="sae-cut">{one.label}</span>}
           <span class={`sae-number ${one.after < one.before ? "sae-fell" : "sae-rose"}`}>
             {change(one.after - one.before)}
           </span>
-        </button>
+        </Button>
       ))}
     </div>
   );

@@ -1,7 +1,7 @@
 /** The score: tokens run to the right, features are the rows. Pointer, keys, and a spoken grid. */
 
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { drawScore, type Score } from "../draw/score";
+import { drawScore, type Palette, type Score } from "../draw/score";
 import {
   columnAt,
   full,
@@ -18,7 +18,6 @@ import { onTokens, stroked, told } from "../paint";
 import { number, percent } from "../text";
 import { type Cells, type View, valueAt } from "../wire";
 import { carry } from "./drop";
-import { useHost } from "./frame";
 
 export interface Cell {
   /** Index into `view.features`; null over the tokens. */
@@ -28,6 +27,8 @@ export interface Cell {
 
 interface Props extends Omit<Score, "hover" | "focus"> {
   old: boolean;
+  /** Null until the host's colours are known. */
+  palette: Palette | null;
   onHover: (cell: Cell | null) => void;
   onPick: (cell: Cell) => void;
   onSteer: (index: number) => void;
@@ -52,9 +53,8 @@ const SHARPEST = 3;
 const TOOLTIP = 240;
 
 export function ScoreView(props: Props) {
-  const { view, cells, order, largest, painted, selected, token, old } = props;
+  const { view, cells, order, largest, painted, selected, token, old, palette } = props;
   const { loose, brush, onHover, onPick, onSteer, onPaint } = props;
-  const { palette } = useHost();
   const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const [available, setAvailable] = useState(0);

@@ -4,6 +4,8 @@ import { sameEdits } from "../edits";
 import { parseNumber } from "../text";
 import type { RunRequest } from "../wire";
 import { Box } from "./box";
+import { Select } from "./choice";
+import { Locked } from "./frame";
 
 /** What a run depends on, beside its prompt. */
 export type Settings = Pick<RunRequest, "length" | "temperature" | "seed" | "edits" | "control">;
@@ -31,42 +33,59 @@ export function differs(request: RunRequest, now: Settings): boolean {
 
 interface SettingBoxesProps {
   value: Settings;
+  /** Where there is no kernel: the seeds that were recorded. */
+  seeds: readonly number[];
   onChange: (values: Partial<Settings>) => void;
 }
 
 export function SettingBoxes({
   value: { length, temperature, seed },
+  seeds,
   onChange,
 }: SettingBoxesProps) {
   return (
     <span class="sae-settings">
-      <NumberBox
-        value={length}
-        min={1}
-        max={2000}
-        step={1}
-        label="tokens to write"
-        onChange={(value) => onChange({ length: value })}
-      />
-      <span>tokens</span>
-      <span class="sae-setting">T</span>
-      <NumberBox
-        value={temperature}
-        min={0}
-        max={10}
-        step={0.1}
-        label="temperature: 0 always takes the likeliest token"
-        onChange={(value) => onChange({ temperature: value })}
-      />
+      <Locked>
+        <NumberBox
+          value={length}
+          min={1}
+          max={2000}
+          step={1}
+          label="tokens to write"
+          onChange={(value) => onChange({ length: value })}
+        />
+        <span>tokens</span>
+        <span class="sae-setting">T</span>
+        <NumberBox
+          value={temperature}
+          min={0}
+          max={10}
+          step={0.1}
+          label="temperature: 0 always takes the likeliest token"
+          onChange={(value) => onChange({ temperature: value })}
+        />
+      </Locked>
       <span class="sae-setting">seed</span>
-      <NumberBox
-        value={seed}
-        min={0}
-        max={Number.MAX_SAFE_INTEGER}
-        step={1}
-        label="seed: the same seed writes the same text; both texts share it"
-        onChange={(value) => onChange({ seed: value })}
-      />
+      {seeds.length > 0 ? (
+        <Select
+          label="seed"
+          title="The seeds that were recorded"
+          value={String(seed)}
+          options={[...new Set([seed, ...seeds])].map((each) => [String(each)])}
+          onChoose={(chosen) => onChange({ seed: Number(chosen) })}
+        />
+      ) : (
+        <Locked>
+          <NumberBox
+            value={seed}
+            min={0}
+            max={Number.MAX_SAFE_INTEGER}
+            step={1}
+            label="seed: the same seed writes the same text; both texts share it"
+            onChange={(value) => onChange({ seed: value })}
+          />
+        </Locked>
+      )}
     </span>
   );
 }

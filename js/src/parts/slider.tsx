@@ -3,6 +3,7 @@
 import { useRef, useState } from "preact/hooks";
 import { strength } from "../text";
 import type { Interval } from "../wire";
+import { byKey } from "./keys";
 
 interface Props {
   /** Null where there is nothing to set. */
@@ -19,6 +20,10 @@ interface Props {
   band: Interval | null;
   /** What some values were found to do: [value, from 0 to 1], and a control's beside it, dashed. */
   curves: readonly (readonly Interval[])[];
+  /** The values that were recorded, upwards. */
+  ticks?: readonly number[];
+  /** Whether there are no others. */
+  snaps?: boolean;
   label: string;
   unit: string;
   /** Why it cannot be moved; null where it can. */
@@ -30,6 +35,7 @@ interface Props {
 
 /** Within so many pixels of zero or the recommended value, a drag catches on it. */
 const CATCH = 4;
+const RECORDED = "Recorded at the ticks: drag, or use the arrows, Home and End";
 
 export function Slider(props: Props) {
   const {
@@ -39,6 +45,8 @@ export function Slider(props: Props) {
     mark,
     band,
     curves,
+    ticks = [],
+    snaps = false,
     label,
     unit,
     disabled,
@@ -48,8 +56,8 @@ export function Slider(props: Props) {
   } = props;
   // The ends follow a value that lies beyond them, but not while it is dragged.
   const [held, setHeld] = useState<[number, number] | null>(null);
-  const [min, max] = held ?? [props.min, props.max];
-  const round = (x: number) => rounded(x, step);
+  const [min, max] = held ?? [Math.min(props.min, ...ticks), Math.max(props.max, ...ticks)];
+  const round = (x: number) => (snaps ? nearest(ticks, x) : rounded(x, step));
   const track = useRef<HTMLDivElement>(null);
   const still = disabled ?? (value === null ? "This operation has no strength" : null);
   const share = (x: number) => Math.min(1, Math.max(0, (x - min) / (max - min || 1)));
@@ -60,33 +68,25 @@ export function Slider(props: Props) {
     if (!edge || still !== null) return;
     const at = Math.min(1, Math.max(0, (event.clientX - edge.left) / (edge.width || 1)));
     let next = min + at * (max - min);
-    for (const stop of [mark, zero]) {
+    for (const stop of [...ticks, mark, zero]) {
       if (stop !== null && Math.abs(share(stop) - at) * edge.width <= CATCH) next = stop;
     }
     onInput(round(next));
   };
   const press = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || disabled !== null) return;
-    if (event.key === "Delete" || event.key === "Backspace") {
-      event.preventDefault();
-      if (!event.repeat) onRemove();
-      return;
-    }
-    if (still !== null || value === null) return;
+    if (disabled !== null) return;
     const by = event.shiftKey ? 10 * step : step;
-    const moves: Record<string, () => void> = {
-      ArrowRight: () => onInput(round(value + by)),
-      ArrowUp: () => onInput(round(value + by)),
-      ArrowLeft: () => onInput(round(value - by)),
-      ArrowDown: () => onInput(round(value - by)),
-      Home: () => onInput(round(min)),
-      End: () => onInput(round(max)),
-      r: onReset,
-    };
-    const move = moves[event.key];
-    if (!move) return;
-    event.preventDefault();
-    move();
+    const now = value ?? 0;
+    const to = (next = now) => onInput(round(next));
+    const remove = () => !event.repeat && !snaps && onRemove();
+    const moves = [
+      () => to(snaps ? ticks.find((x) => x > now) : now + by),
+      () => to(snaps ? ticks.findLast((x) => x < now) : now - by),
+      () => to(min),
+      () => to(max),
+    ];
+    const rest = { Delete: remove, Backspace: remove };
+    byKey(event, still === null ? moves : [], still === null ? { ...rest, r: onReset } : rest);
   };
 
   const advice = [
@@ -113,7 +113,8 @@ export function Slider(props: Props) {
       aria-description={advice || undefined}
       title={
         still ??
-        `${advice && `${advice}. `}Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`
+        ((snaps ? RECORDED : "") ||
+          `${advice && `${advice}. `}Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`)
       }
       onPointerDown={(event) => {
         if (event.button !== 0) return;
@@ -153,6 +154,9 @@ export function Slider(props: Props) {
                 />
               ))}
             </svg>
+            {ticks.map((x) => (
+              <div key={x} class="sae-tick" style={{ left: percent(x) }} />
+            ))}
             {zero !== null && <div class="sae-zero" style={{ left: percent(zero) }} />}
             {mark !== null && <div class="sae-best" style={{ left: percent(mark) }} />}
             <div
@@ -169,6 +173,9 @@ export function Slider(props: Props) {
     </div>
   );
 }
+
+const nearest = (values: readonly number[], x: number): number =>
+  values.reduce((best, each) => (Math.abs(each - x) < Math.abs(best - x) ? each : best));
 
 /** The nearest multiple of `step`, a power of ten, without the dust of binary fractions. */
 function rounded(value: number, step: number): number {

@@ -4,6 +4,7 @@ import { useRef } from "preact/hooks";
 import { counts, times } from "../edits";
 import { number, strength } from "../text";
 import type { Arm, Edit, Interval, Sweep, SweepArm } from "../wire";
+import { byKey } from "./keys";
 
 const WIDTH = 600;
 const HEIGHT = 64;
@@ -19,7 +20,7 @@ interface Props {
   onTake: (factor: number) => void;
 }
 
-/** The points of a sweep without its control's: no edit first, then each strength. */
+/** The points of a sweep without its control's: no edit, and each strength, upwards. */
 export function pointsOf({ arms }: Partial<Sweep>): SweepArm[] {
   return (arms ?? []).filter((arm) => !arm.control);
 }
@@ -27,7 +28,7 @@ export function pointsOf({ arms }: Partial<Sweep>): SweepArm[] {
 /** The arms that a point stands for: no edit, the edits, and their control. */
 export function armsAt({ arms, request }: Partial<Sweep>, point: number): Arm[] {
   const steered = pointsOf({ arms: arms ?? [] });
-  const [base, here] = [steered[0], steered[point]];
+  const [base, here] = [steered.find((arm) => arm.factor === 0), steered[point]];
   if (!base || !here) return [];
   const control = (arms ?? []).find((arm) => arm.control && arm.factor === here.factor);
   const name = `steered at ${named(request?.edits ?? [], here.factor)}`;
@@ -51,13 +52,15 @@ export function curvesOf({ arms }: Partial<Sweep>, edit: Edit | undefined): Inte
 export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
   const plot = useRef<HTMLDivElement>(null);
   const points = pointsOf(sweep);
+  const first = Math.min(0, points[0]?.factor ?? 0);
   const last = points.at(-1)?.factor ?? 1;
   const controls = [points[0], ...(sweep.arms ?? []).filter((arm) => arm.control)].filter(
     (arm) => arm !== undefined,
   );
   const concept = scale([...points, ...controls].map((arm) => arm.concept));
   const kl = scale(points.map((arm) => arm.kl));
-  const x = (factor: number) => (WIDTH * factor) / last;
+  const share = (factor: number) => (factor - first) / (last - first || 1);
+  const x = (factor: number) => WIDTH * share(factor);
   const line = (arms: readonly SweepArm[], y: (arm: SweepArm) => number | null) =>
     arms
       .map((arm) => [x(arm.factor), y(arm)] as const)
@@ -73,25 +76,24 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
   };
   const nearest = (event: PointerEvent | MouseEvent): number => {
     const edge = plot.current?.getBoundingClientRect();
-    return closest(edge ? (last * (event.clientX - edge.left)) / (edge.width || 1) : 0);
+    const at = edge ? (event.clientX - edge.left) / (edge.width || 1) : 0;
+    return closest(first + at * (last - first));
   };
   const press = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const here = seen ?? closest(at ?? 1);
-    const moves: Record<string, () => void> = {
-      ArrowRight: () => onSee(Math.min(points.length - 1, here + 1)),
-      ArrowUp: () => onSee(Math.min(points.length - 1, here + 1)),
-      ArrowLeft: () => onSee(Math.max(0, here - 1)),
-      ArrowDown: () => onSee(Math.max(0, here - 1)),
-      Home: () => onSee(0),
-      End: () => onSee(points.length - 1),
-      Enter: () => seen !== null && onTake(points[seen]?.factor ?? 1),
+    const last = points.length - 1;
+    const leave = () => {
+      event.stopPropagation();
+      onSee(null);
     };
-    const move = event.key === "Escape" && seen !== null ? () => onSee(null) : moves[event.key];
-    if (!move) return;
-    event.preventDefault();
-    if (event.key === "Escape") event.stopPropagation();
-    move();
+    const moves = [
+      () => onSee(Math.min(last, here + 1)),
+      () => onSee(Math.max(0, here - 1)),
+      () => onSee(0),
+      () => onSee(last),
+    ];
+    const more = { Enter: () => onTake(points[seen ?? 0]?.factor ?? 1), Escape: leave };
+    byKey(event, moves, seen === null ? {} : more);
   };
 
   const edits = sweep.request?.edits ?? [];
@@ -113,9 +115,9 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
         role="slider"
         tabIndex={0}
         aria-label="strengths that were swept"
-        aria-valuemin={0}
+        aria-valuemin={first}
         aria-valuemax={last}
-        aria-valuenow={Math.min(last, Math.max(0, shown?.factor ?? at ?? 1))}
+        aria-valuenow={Math.min(last, Math.max(first, shown?.factor ?? at ?? 1))}
         aria-valuetext={shown ? `${named(edits, shown.factor)}: ${told(shown)}` : "none looked at"}
         title="Point to read the text of a strength, click to take it; arrows and Enter do the same"
         onPointerMove={(event) => onSee(nearest(event))}
@@ -128,7 +130,7 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
           {sweep.safe !== undefined && (
             <rect class="sae-safe" x={0} y={0} width={x(sweep.safe)} height={HEIGHT} />
           )}
-          {at !== null && at <= last && at >= 0 && (
+          {at !== null && at <= last && at >= first && (
             <line class="sae-now" x1={x(at)} x2={x(at)} y1={0} y2={HEIGHT} />
           )}
           {shown && (
@@ -144,7 +146,7 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
       </div>
       <div class="sae-ticks sae-tiny sae-soft sae-number" aria-hidden="true">
         {points.map((point) => (
-          <span key={point.factor} style={{ left: `${(100 * point.factor) / last}%` }}>
+          <span key={point.factor} style={{ left: `${100 * share(point.factor)}%` }}>
             {named(edits, point.factor)}
           </span>
         ))}

@@ -10,6 +10,7 @@ import { FeatureCard } from "../parts/card";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, throttle, useDraft, useElapsed, useTrait } from "../parts/host";
 import { PaintTool } from "../parts/paint";
+import { usePalette } from "../parts/palette";
 import { SaePicker } from "../parts/sae";
 import { type Cell, ScoreView } from "../parts/score";
 import { TextBox } from "../parts/textbox";
@@ -175,7 +176,8 @@ interface BodyProps {
 }
 
 function Body({ model, view, ready, old, message, onSae }: BodyProps) {
-  const { alive, palette, why } = useHost();
+  const { alive, root, why } = useHost();
+  const palette = usePalette(root);
   const saes = useTrait(model, "saes");
   const sae = useTrait(model, "sae");
   const selected = useTrait(model, "selected");
@@ -322,6 +324,7 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
       <div class="sae-body">
         {order.length > 0 ? (
           <ScoreView
+            palette={palette}
             view={view}
             cells={cells}
             order={order}

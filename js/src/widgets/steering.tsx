@@ -3,14 +3,15 @@
 import type { AnyModel } from "@anywidget/types";
 import type { ComponentChild } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { factorBetween, newEdit, scaled, solo } from "../edits";
+import { counts, factorBetween, isOn, newEdit, scaled, solo } from "../edits";
 import { brief } from "../history";
 import { aboutThis } from "../parts/about";
+import { Button, Select } from "../parts/choice";
 import { useDrop } from "../parts/drop";
 import { EditRow } from "../parts/edit";
 import { Fader } from "../parts/fader";
 import { Foot } from "../parts/foot";
-import { Spoken, Trouble, useHost, widget } from "../parts/frame";
+import { Locked, Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { armsOf, Tree } from "../parts/history";
 import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../parts/host";
 import { Panes } from "../parts/panes";
@@ -22,16 +23,20 @@ import { useShown, useStream } from "../parts/stream";
 import { armsAt, curvesOf, pointsOf, SweepStrip } from "../parts/sweep";
 import { TextBox } from "../parts/textbox";
 import { useUndo } from "../parts/undo";
+import { replayOf, takesOf, ticksOf } from "../replay";
 import { count, seconds } from "../text";
 import type {
   Arm,
   Control,
   Edit,
+  Effects,
+  Recorder,
   Run,
   RunRequest,
   State,
   SteeringFeature,
   SteeringTraits,
+  Sweep,
 } from "../wire";
 import "./steering.css";
 
@@ -41,17 +46,18 @@ type Model = AnyModel<SteeringTraits>;
 const PACE = 80;
 /** A prompt is run by itself when typing has paused for so long. */
 const PAUSE = 700;
+const PLAYS = "Sliders with ticks still work: their strengths were recorded.";
 const EXAMPLE = "The captain opened the";
 /** The traits that change faster than they are sent. */
 const CHANGED = ["edits", "live", "length", "temperature", "seed", "control"] as const;
 /** What the edits can be compared with, in words. */
-const CONTROLS: Record<Control, string> = {
-  "": "nothing",
-  random: "a random direction",
-  flipped: "the opposite direction",
-  neighbour: "the nearest other feature",
-  placebo: "the nearest feature of a placebo",
-};
+const CONTROLS = [
+  ["", "nothing"],
+  ["random", "a random direction"],
+  ["flipped", "the opposite direction"],
+  ["neighbour", "the nearest other feature"],
+  ["placebo", "the nearest feature of a placebo"],
+] as const;
 
 function Steering({ model }: { model: Model }) {
   const { alive, heard, recorded, why } = useHost();
@@ -62,20 +68,26 @@ function Steering({ model }: { model: Model }) {
   for (const name of CHANGED) useTrait(model, name);
   const edits = pending.get("edits");
   const live = pending.get("live");
-  const settings: Settings = {
+  const present = (): Settings => ({
     length: pending.get("length"),
     temperature: pending.get("temperature"),
     seed: pending.get("seed"),
-    edits,
+    edits: pending.get("edits"),
     control: pending.get("control"),
-  };
+  });
+  const settings = present();
   const saes = useTrait(model, "saes");
+  const placebos = saes.some((each) => each.placebo);
   const features = useTrait(model, "features");
   const selected = useTrait(model, "selected");
   const chosen = useTrait(model, "sae");
-  const written = useTrait(model, "run");
-  const effects = useTrait(model, "effects");
-  const swept = useTrait(model, "swept");
+  const made = useTrait(model, "run");
+  const told = useTrait(model, "effects");
+  const latest = useTrait(model, "swept");
+  const recording = useTrait(model, "recorded");
+  const numbers = useTrait(model, "numbers");
+  const recorder = useTrait(model, "recorder");
+  const takes = useMemo(() => takesOf(recording, numbers), [recording, numbers]);
   const [seen, setSeen] = useState<number | null>(null);
   const [peek, setPeek] = useState<State | null>(null);
   const [pinnedId, pin] = useState<number | null>(null);
@@ -93,26 +105,25 @@ function Steering({ model }: { model: Model }) {
   const since = useMemo(() => (working ? performance.now() : null), [working, current]);
   const elapsed = useElapsed(since);
 
+  /** An id above those that were used for what is asked for in this trait. */
+  const next = (name: "request" | "sweep" | "record" | "pick" | "preset", shown = 0) =>
+    1 + Math.max(model.get(name).id ?? 0, shown);
   const ask = (prompt = model.get("prompt")) => {
-    const id = 1 + Math.max(model.get("request").id ?? 0, model.get("status").id);
-    pending.send({
-      prompt,
-      request: {
-        id,
-        prompt,
-        length: pending.get("length"),
-        temperature: pending.get("temperature"),
-        seed: pending.get("seed"),
-        edits: pending.get("edits"),
-        control: pending.get("control"),
-      },
-    });
+    const id = next("request", model.get("status").id);
+    pending.send({ prompt, request: { id, prompt, ...present() } });
   };
   const sweep = () => {
-    if (!alive || draft === "" || !edits.some((edit) => edit.on ?? true)) return;
     if (draft !== shown?.prompt) run(); // its curve stands below the texts
-    const id = 1 + Math.max(model.get("sweep").id ?? 0, swept.id ?? 0);
+    const id = next("sweep", latest.id);
     save(model, { sweep: { ...settings, id, prompt: draft } });
+  };
+  const strong = edits.filter((edit) => isOn(edit) && counts(edit.op) !== "nothing");
+  const record = () => {
+    const { length, temperature, seed } = settings;
+    const id = next("record", recorder.id);
+    save(model, {
+      record: { id, prompt: draft, length, temperature, seeds: [seed], edits: strong },
+    });
   };
   const pace = useMemo(
     () =>
@@ -153,9 +164,15 @@ function Steering({ model }: { model: Model }) {
     missed.current = false;
     run();
   }, [alive]);
-  const sweeping = alive && swept.state === "working";
+  const sweeping = alive && latest.state === "working";
+  const taking = alive && recorder.state === "working";
+  const busy = working || sweeping || taking;
   const stop = () =>
-    save(model, { ...(working && { stop: current }), ...(sweeping && { sweep: {} }) });
+    save(model, {
+      ...(working && { stop: current }),
+      ...(sweeping && { sweep: {} }),
+      ...(taking && { record: {} }),
+    });
   const typed = (text: string) => {
     setDraft(text);
     clearTimeout(timer.current);
@@ -174,12 +191,22 @@ function Steering({ model }: { model: Model }) {
     (names?.[removed.current] ?? picker.current)?.focus();
     removed.current = null;
   }, [edits]);
+  /** Go to where an edit was recorded: by itself, and in the manner of the recording. */
+  const play = (at: number, { strength }: Edit) =>
+    change({
+      ...manner,
+      edits: edits.map((edit, i) =>
+        i === at && strength !== undefined
+          ? { ...edit, strength, on: true }
+          : { ...edit, on: false },
+      ),
+    });
   const remove = (at: number) => {
     removed.current = at;
     setEdit(at, null);
   };
   const pick = (sae: string, feature: number) =>
-    save(model, { pick: { id: 1 + (model.get("pick").id ?? 0), sae, feature } });
+    save(model, { pick: { id: next("pick"), sae, feature } });
   const drop = useDrop(saes, features, (feature) => {
     const same = (edit: Edit) =>
       edit.feature === feature.feature && sae(edit.sae)?.name === feature.sae;
@@ -190,7 +217,7 @@ function Steering({ model }: { model: Model }) {
 
   const press = (event: KeyboardEvent) => {
     const target = event.target as HTMLElement;
-    if (event.key === "Escape" && (working || sweeping)) stop();
+    if (event.key === "Escape" && busy) stop();
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) return;
     if (event.key === "/") picker.current?.focus();
@@ -200,6 +227,29 @@ function Steering({ model }: { model: Model }) {
     event.preventDefault();
   };
 
+  // The model's own run says more: it has a receipt, and what else moved.
+  const own =
+    !working &&
+    made.id === current &&
+    made.request?.prompt === prompt &&
+    !differs(made.request, settings);
+  const seeds = [...new Set(takes.map(({ seed }) => seed))];
+  /** Of what was recorded, the nearest to the settings. */
+  const manner = {
+    prompt: recording.prompt ?? "",
+    length: recording.length ?? 0,
+    temperature: recording.temperature ?? 0,
+    seed: seeds.includes(settings.seed) ? settings.seed : (seeds[0] ?? 0),
+    control: "" as Control,
+  };
+  const fits = alike(manner, { ...settings, prompt });
+  const id = Math.max(current, stream.id);
+  const found = fits ? replayOf(recording.given ?? [], takes, { ...settings, prompt }, id) : null;
+  const replay = own ? null : found;
+  const written = replay?.run ?? made;
+  const effects = replay?.effects ?? told;
+  const writing = working && !replay;
+  const state = replay ? "done" : status.state;
   const streamed = request.id === stream.id && request.edits ? (request as RunRequest) : null;
   const shown = useShown(written, stream, working, current, streamed, {
     prompt,
@@ -212,11 +262,10 @@ function Steering({ model }: { model: Model }) {
       (each) => each.feature === edit.feature && each.sae === (edit.sae ?? saes[0]?.name),
     );
   const named = (edit: Edit) => brief(edit, find(edit)?.label);
-  const settled = !working && !(live && pending.any());
+  const settled = !writing && !(live && pending.any());
   const unsent = settled && draft !== (shown?.prompt ?? "");
   const stale = settled && !unsent && shown?.request != null && differs(shown.request, settings);
-  const stopped =
-    status.state === "stopped" || (written.ended === "stopped" && written.id === status.id);
+  const stopped = state === "stopped" || (written.ended === "stopped" && written.id === status.id);
   const notes = [
     !stopped
       ? ""
@@ -227,14 +276,21 @@ function Steering({ model }: { model: Model }) {
   ];
   const outdated = shown?.old || unsent || stale;
   // While the texts are written, the old measurements stand until there are new ones.
-  const measured = working || effects.id === current ? effects : {};
+  const { suggested } = told;
+  const measured: Partial<Effects> = replay
+    ? { ...effects, ...(suggested && { suggested }) }
+    : working || effects.id === current
+      ? effects
+      : {};
+  const isOf = ({ state, request }: Partial<Sweep>) =>
+    state === "done" &&
+    request !== undefined &&
+    factorBetween(request.edits, edits) !== null &&
+    !differs({ ...request, edits, control: settings.control }, settings) &&
+    request.prompt === shown?.prompt;
+  const swept = (!isOf(latest) && found?.sweep) || latest;
   const sweptAt = factorBetween(swept.request?.edits ?? [], edits);
-  const comparable =
-    swept.state === "done" &&
-    sweptAt !== null &&
-    swept.request !== undefined &&
-    !differs({ ...swept.request, edits, control: settings.control }, settings) &&
-    swept.request.prompt === shown?.prompt;
+  const comparable = isOf(swept);
   // What the edits do not touch is not written anew: while they change, this text and its strip stay.
   const base =
     !unsent &&
@@ -252,7 +308,7 @@ function Steering({ model }: { model: Model }) {
           proof: { mean: pointsOf(swept)[seen]?.kl ?? null },
         }
       : null;
-  const proof = !outdated && !working && effects.id === written.id ? effects : {};
+  const proof = !outdated && !writing && effects.id === written.id ? effects : {};
   const goTo = ({ request: { prompt, ...settings } }: State) => {
     setPeek(null);
     pending.put(settings);
@@ -260,7 +316,7 @@ function Steering({ model }: { model: Model }) {
   };
   const keep = (name: string, edits?: readonly Edit[]) =>
     save(model, {
-      preset: { id: 1 + (model.get("preset").id ?? 0), name, ...(edits && { edits }) },
+      preset: { id: next("preset"), name, ...(edits && { edits }) },
     });
   const drawers: [string, string, ComponentChild | null][] = [
     [
@@ -316,50 +372,45 @@ function Steering({ model }: { model: Model }) {
           onInput={typed}
           onEnter={run}
         />
-        <fieldset class="sae-all" disabled={recorded} title={(recorded && why) || undefined}>
-          <SettingBoxes value={settings} onChange={change} />
-        </fieldset>
+        <SettingBoxes
+          value={settings}
+          seeds={recorded ? seeds : []}
+          onChange={(values) => change({ ...(recorded && manner), ...values })}
+        />
         <span class="sae-buttons">
-          <button
-            type="button"
+          <Button
             class="sae-quiet"
             aria-label="undo"
             title="Undo the last change of the edits (Z)"
-            aria-disabled={!undo.past}
+            off={!undo.past}
             onClick={undo.undo}
           >
             ↶
-          </button>
-          <button
-            type="button"
+          </Button>
+          <Button
             class="sae-quiet"
             aria-label="redo"
             title="Redo (Shift+Z)"
-            aria-disabled={!undo.future}
+            off={!undo.future}
             onClick={undo.redo}
           >
             ↷
-          </button>
-          <button
-            type="button"
-            aria-disabled={!alive || !(working || sweeping)}
-            title={why ?? "Stop writing (Escape)"}
-            onClick={() => (working || sweeping) && stop()}
-          >
+          </Button>
+          <Button off={!busy} title={why ?? "Stop writing (Escape)"} onClick={stop}>
             Stop
-          </button>
-          <button
+          </Button>
+          <Button
             type="submit"
             class="sae-primary"
-            aria-disabled={!alive || draft === ""}
+            off={!alive || draft === ""}
             title={why ?? "Write the texts (Enter in the prompt)"}
           >
             Run
-          </button>
+          </Button>
         </span>
       </form>
-      <Trouble status={status} />
-      <fieldset class="sae-all" disabled={recorded} title={(recorded && why) || undefined}>
+      <Trouble status={status} more={takes.length > 0 ? PLAYS : ""} />
+      <Locked>
         {edits.map((edit, i) => (
           <EditRow
             key={i}
@@ -372,7 +423,8 @@ function Steering({ model }: { model: Model }) {
             band={measured.suggested?.[i] ?? null}
             curves={comparable ? curvesOf(swept, swept.request?.edits[i]) : []}
             onSolo={() => change({ edits: solo(edits, i) })}
-            onChange={(next) => setEdit(i, next)}
+            ticks={fits || recorded ? ticksOf(takes, edit, manner.seed) : []}
+            onChange={(next) => (recorded ? play(i, next) : setEdit(i, next))}
             onSelect={() => {
               const name = sae(edit.sae)?.name;
               if (edit.feature !== undefined && name) pick(name, edit.feature);
@@ -395,27 +447,30 @@ function Steering({ model }: { model: Model }) {
             title="A third text beside the two: as strong a push at the same tokens, in another direction"
           >
             <span>compare with</span>
-            <select
+            <Select
+              label="compare with"
               value={settings.control}
-              onChange={(event) => change({ control: event.currentTarget.value as Control })}
-            >
-              {Object.entries(CONTROLS)
-                .filter(([name]) => name !== "placebo" || saes.some((each) => each.placebo))
-                .map(([name, words]) => (
-                  <option key={name} value={name} selected={name === settings.control}>
-                    {words}
-                  </option>
-                ))}
-            </select>
+              options={CONTROLS.filter(([name]) => name !== "placebo" || placebos)}
+              onChoose={(control) => change({ control })}
+            />
           </label>
-          <button
-            type="button"
-            aria-disabled={!alive || draft === "" || !edits.some((edit) => edit.on ?? true)}
+          <Button
+            off={!alive || draft === "" || !edits.some(isOn)}
             title={why ?? "Write with the edits at many strengths at once, beside a control"}
             onClick={sweep}
           >
             sweep
-          </button>
+          </Button>
+          <Button
+            off={!alive || draft === "" || strong.length === 0}
+            title={
+              why ??
+              "Record each edit by itself at many strengths: its slider then works without a kernel, too"
+            }
+            onClick={record}
+          >
+            record
+          </Button>
           <label class="sae-field" title="Write again while something is dragged or changed">
             <input
               type="checkbox"
@@ -425,7 +480,7 @@ function Steering({ model }: { model: Model }) {
             <span>live</span>
           </label>
         </div>
-      </fieldset>
+      </Locked>
       {looked ? (
         <Panes {...looked} before={[]} writing={false} old={false} strip={{}} />
       ) : shown ? (
@@ -434,8 +489,8 @@ function Steering({ model }: { model: Model }) {
           arms={shown.arms}
           base={base}
           before={shown.before}
-          writing={working}
-          old={outdated || status.state === "error"}
+          writing={writing}
+          old={outdated || state === "error"}
           strip={measured}
           proof={proof}
         />
@@ -444,10 +499,9 @@ function Steering({ model }: { model: Model }) {
       ) : (
         <p class="sae-empty">
           Type the start of a text above and press Run, or try this one:{" "}
-          <button
-            type="button"
+          <Button
             class="sae-example sae-mono"
-            aria-disabled={!alive}
+            off={!alive}
             title={why ?? undefined}
             onClick={() => {
               run(EXAMPLE);
@@ -455,7 +509,7 @@ function Steering({ model }: { model: Model }) {
             }}
           >
             {EXAMPLE}
-          </button>
+          </Button>
         </p>
       )}
       {shown && swept.arms && (
@@ -471,47 +525,67 @@ function Steering({ model }: { model: Model }) {
             seen={seen}
             onSee={(point) => setSeen(comparable ? point : null)}
             onTake={(factor) => {
-              if (recorded || !comparable || !swept.request) return;
+              if ((recorded && swept === latest) || !comparable || !swept.request) return;
               setSeen(null);
               change({ edits: swept.request.edits.map((edit) => scaled(edit, factor)) });
             }}
           />
         </div>
       )}
-      {swept.state !== undefined &&
-        swept.state !== "done" &&
-        (alive || swept.state === "error") && (
-          <p class="sae-soft sae-tiny sae-sweeping" role="status" title={swept.detail || undefined}>
-            {swept.state === "working" ? "sweeping …" : `no sweep: ${swept.text}`}
-          </p>
-        )}
+      <Aside of={latest} doing="sweeping …" failed="no sweep" />
+      <Aside
+        of={recorder}
+        doing={`recording ${recorder.text ?? ""}`}
+        failed={takes.length > 0 ? "recorded in part" : "not recorded"}
+      />
       <Also
         also={proof.also ?? []}
         disabled={alive ? null : (why ?? "the kernel is silent")}
         onSelect={({ sae, feature }) => pick(sae, feature)}
       />
       <Foot
-        run={outdated || working || status.state !== "done" ? null : (written as Run)}
+        run={outdated || writing || state !== "done" ? null : (written as Run)}
+        recorded={replay !== null}
         effects={proof}
         edits={edits}
         trouble={effects.id === current ? effects.trouble : undefined}
         message={
-          working ? `writing … ${seconds(elapsed)}` : notes.filter((note) => note).join("; ")
+          writing ? `writing … ${seconds(elapsed)}` : notes.filter((note) => note).join("; ")
         }
         drawers={drawers}
       />
       <Spoken
         text={
-          working
+          writing
             ? elapsed > 1
               ? "writing"
               : ""
             : stopped
               ? "stopped"
-              : spoken(status.state, shown?.arms)
+              : spoken(state, shown?.arms)
         }
       />
     </div>
+  );
+}
+
+/** What becomes of something beside the run. */
+function Aside({
+  of: { state = "done", text, detail, share },
+  doing,
+  failed,
+}: {
+  of: Partial<Recorder>;
+  doing: string;
+  failed: string;
+}) {
+  const { alive } = useHost();
+  if (state === "done" || !(alive || state === "error")) return null;
+  return (
+    <p class="sae-soft sae-tiny sae-sweeping" role="status" title={detail || undefined}>
+      {state === "working" ? doing : `${failed}: ${text}`}
+      {state === "working" && <progress value={share} />}
+    </p>
   );
 }
 
