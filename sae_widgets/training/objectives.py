@@ -66,6 +66,9 @@ class Objective:
     def equip(self, sae: SAE) -> None:
         """Give an untrained SAE the parameters, beside its own, that training needs."""
 
+    def start(self, sae: SAE, x: Float[Tensor, "vector d_in"]) -> None:
+        """Set what depends on the first activations."""
+
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         raise NotImplementedError
 

@@ -374,7 +374,10 @@ def started(recipe: Recipe, sample: Float[Tensor, "vector d_model"]) -> Learner:
             "the activations hold NaN or infinite numbers; look at the model's output."
         )
     scale = math.sqrt(sample.shape[1]) / float(sample.square().sum(1).mean().sqrt())
-    return Learner(initial(recipe, geometric_median(sample[:8192] * scale)), recipe, scale)
+    first = sample[:8192] * scale
+    sae = initial(recipe, geometric_median(first))
+    settled(recipe.objective).start(sae, first)
+    return Learner(sae, recipe, scale)
 
 
 def initial(recipe: Recipe, centre: Float[Tensor, " d_model"]) -> SAE:
