@@ -1,14 +1,14 @@
 """Objectives that charge for firing, rather than keep a number of values.
 
-`L1`: ReLU, each value times the norm of its direction (Anthropic's Circuits Update of April 2024).
-`JumpReLU`: learned thresholds, and a square for missing a wanted number of features a vector
-(Rajamanoharan et al. 2024, arXiv 2407.14435, with the quadratic penalty of its appendix and of
-Gemma Scope 2). `TanhJumpReLU`: learned thresholds, and a penalty that levels off (Anthropic's
-update of January 2025). `Gated`: one path decides what fires and another how strongly
-(Rajamanoharan et al. 2024, arXiv 2404.16014).
+`L1`: ReLU, and a charge for each value times the length of its direction (Anthropic's Circuits
+Update of April 2024). `JumpReLU`: learned thresholds, and a charge for missing a wanted number of
+features a vector, squared (Rajamanoharan et al. 2024, arXiv 2407.14435; the square as in Gemma
+Scope 2). `TanhJumpReLU`: learned thresholds, and a charge that levels off as values grow
+(Anthropic's update of January 2025). `Gated`: one line decides whether a feature fires and another
+how strongly (Rajamanoharan et al. 2024, arXiv 2404.16014).
 
-A step has no gradient, so thresholds learn through straight-through estimators: the step is taken
-for a slope over a short stretch around it, its `bandwidth`.
+A step has no gradient, so thresholds learn by a straight-through estimator: backward, the step
+counts as a slope that is `bandwidth` wide.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from sae_widgets import sae as forms
 from sae_widgets.sae import SAE, Relu
 from sae_widgets.training import agree
-from sae_widgets.training.codes import kth_largest
-from sae_widgets.training.objectives import Batch, Objective, Outcome, error, plain
+from sae_widgets.training.codes import kth
+from sae_widgets.training.objectives import Batch, Objective, Outcome, base, error, plain
 
 
 def risen(batch: Batch, share: float) -> float:
-    """How much of a penalty is charged if it rises linearly over the first `share` of the run."""
+    """How much of a charge is made if it rises linearly over the first `share` of the run."""
     return 1.0 if share <= 0 else min(1.0, batch.progress / share)
 
 
@@ -45,11 +45,13 @@ def squares(batch: Batch, guess: Float[Tensor, "vector d_model"]) -> Float[Tenso
 
 @dataclass(frozen=True)
 class L1(Objective):
-    """|x - x_hat|^2 + l1 * sum of f |d|, with ReLU, and directions of any length.
+    """|x - x_hat|^2 + l1 * sum of f |d|, with ReLU.
 
-    What is charged for is the length of each feature's contribution, so that long directions with
-    small values gain nothing, and no norm need be held. There is no bias before the encoder, and
-    nothing is done for dead features. The penalty rises over the first `ramp` of the run.
+    Anthropic's recipe of April 2024. The charge is for the length that each feature adds, so that
+    small values of long directions gain nothing: the decoder is free, until its lengths are folded
+    into the values at the end. No bias is taken away before the encoder, and nothing is done for
+    dead features. The charge rises over the first `ramp` of the run. `Recipe` does the rest of it
+    by itself: the rate falls over the last fifth, and gradients are clipped at 1.
     """
 
     l1: float = 5.0
@@ -60,11 +62,11 @@ class L1(Objective):
     row_norm: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
-        check_weight("l1", self.l1)
+        check_charge("l1", self.l1, self.ramp)
 
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         values = before(sae, batch.x).relu()
-        guess = values @ sae.W_dec + sae.b_dec
+        guess = values @ sae.W_dec + base(sae, batch)
         lengths = (values * sae.W_dec.norm(dim=1)).sum(1).mean()
         loss = squares(batch, guess) + self.l1 * risen(batch, self.ramp) * lengths
         return Outcome(loss, guess, (values > 0).sum(0))
@@ -110,13 +112,13 @@ class Step(torch.autograd.Function):
 
 
 def jump(z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """`z` where it is above `threshold`. Towards the threshold: -threshold / bandwidth nearby."""
+    """`z` where it is above `threshold`, whose gradient is -threshold / bandwidth near `z`."""
     found: Tensor = Jump.apply(z, threshold, bandwidth)  # type: ignore[no-untyped-call]
     return found
 
 
 def step(z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """1 where `z` is above `threshold`. Towards the threshold: -1 / bandwidth nearby."""
+    """1 where `z` is above `threshold`, whose gradient is -1 / bandwidth near `z`; `z` has none."""
     found: Tensor = Step.apply(z, threshold, bandwidth)  # type: ignore[no-untyped-call]
     return found
 
@@ -137,11 +139,10 @@ def log_thresholds(sae: SAE) -> Float[Tensor, " feature"]:
 class JumpReLU(Objective):
     """Mean squared error + weight * (L0 / l0 - 1)^2, with a learned threshold for each feature.
 
-    l0: the wanted number of features on a vector. The thresholds alone learn from it. `bandwidth`
-    and the first `threshold` are in the scale of training, in which pre-activations deviate by
-    about 1. threshold None: that with which `l0` features fire before training. In short runs
-    thresholds hardly move from it; Gemma Scope, in long ones, begins with about 0.05. The penalty
-    rises over the first `ramp` of the run.
+    l0: the wanted number of features on a vector. The thresholds alone learn from it. threshold:
+    where they all start; None: where `l0` features fire before training, because in short runs
+    they move little. It and `bandwidth` are in the scale of training, where pre-activations are
+    about 1 in size. The charge rises over the first `ramp` of the run.
     """
 
     l0: float
@@ -153,6 +154,7 @@ class JumpReLU(Objective):
     def __post_init__(self) -> None:
         if self.l0 <= 0:
             raise ValueError(f"l0 is the wanted number of features, more than 0; got {self.l0}")
+        check_charge("weight", self.weight, self.ramp)
         check_estimator(self.bandwidth, 1.0 if self.threshold is None else self.threshold)
 
     def check(self, d_sae: int) -> None:
@@ -165,13 +167,15 @@ class JumpReLU(Objective):
     @torch.no_grad()
     def start(self, sae: SAE, x: Float[Tensor, "vector d_in"]) -> None:
         if self.threshold is None:
-            z = before(sae, x[:2048]).flatten()
-            log_thresholds(sae).fill_(kth_largest(z, round(self.l0 * len(x[:2048]))).log())
+            z = before(sae, x[:1024]).relu().flatten()
+            # All processes have the same x here, so that none need be asked.
+            first = kth(z, max(1, round(self.l0 * len(x[:1024])))).clamp(min=1e-3)
+            log_thresholds(sae).fill_(first.log())
 
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         z, threshold = before(sae, batch.x).relu(), log_thresholds(sae).exp()
         values = jump(z, threshold, self.bandwidth)
-        guess = values @ sae.W_dec + sae.b_dec
+        guess = values @ sae.W_dec + base(sae, batch)
         found = agreed(step(z, threshold, self.bandwidth).sum(1).mean())
         missed = (found / self.l0 - 1).square()
         loss = error(batch, guess) + self.weight * risen(batch, self.ramp) * missed
@@ -183,11 +187,12 @@ class JumpReLU(Objective):
 
 @dataclass(frozen=True)
 class TanhJumpReLU(Objective):
-    """|x - x_hat|^2 + sparsity * sum of tanh(steepness * f |d|), with a learned threshold each.
+    """|x - x_hat|^2 + sparsity * sum of tanh(steepness * f |d|), with learned thresholds.
 
-    Unlike `L1` it hardly charges for firing strongly. It rises over the whole run, and everything
-    learns from it. `rescue` charges for being below the threshold, by which features that never
-    fire come back. `bandwidth` and the first `threshold` are in the scale of training.
+    A strong value costs hardly more than a middling one, so that values shrink less than under
+    `L1`. The charge rises over the whole run. `rescue` charges for how far pre-activations are
+    below their thresholds, which brings back features that never fire. `threshold`, where all
+    start, and `bandwidth` are in the scale of training.
     """
 
     sparsity: float = 1.0
@@ -198,10 +203,13 @@ class TanhJumpReLU(Objective):
 
     pre_bias: ClassVar[bool] = False
     unit_rows: ClassVar[bool] = False
-    row_norm: ClassVar[float] = 3**-0.5  # that of a vector of numbers from -1 to 1 / sqrt(d_model)
+    row_norm: ClassVar[float] = 3**-0.5  # of numbers drawn evenly from within 1 / sqrt(d_model)
 
     def __post_init__(self) -> None:
-        check_weight("sparsity", self.sparsity)
+        check_charge("sparsity", self.sparsity)
+        check_charge("rescue", self.rescue)
+        if self.steepness <= 0:
+            raise ValueError(f"steepness must be more than 0; got {self.steepness}")
         check_estimator(self.bandwidth, self.threshold)
 
     def equip(self, sae: SAE) -> None:
@@ -210,7 +218,7 @@ class TanhJumpReLU(Objective):
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         z, threshold, norm = before(sae, batch.x), log_thresholds(sae).exp(), sae.W_dec.norm(dim=1)
         values = jump(z, threshold, self.bandwidth)
-        guess = values @ sae.W_dec + sae.b_dec
+        guess = values @ sae.W_dec + base(sae, batch)
         charged = (self.steepness * values * norm).tanh().sum(1).mean()
         short = ((threshold - z).relu() * norm).sum(1).mean()
         loss = squares(batch, guess) + self.sparsity * batch.progress * charged
@@ -222,19 +230,19 @@ class TanhJumpReLU(Objective):
 
 @dataclass(frozen=True)
 class Gated(Objective):
-    """|x - x_hat|^2 + l1 * sum of ReLU(gate) + |x - x_hat of the gates alone|^2.
+    """|x - x_hat|^2 + l1 * sum of ReLU(gate) + |x - x_hat of the gates|^2.
 
-    A feature fires where its gate is open, gate = (x - b_dec) W_enc + b_enc > 0, as strongly as
-    ReLU of another line through the same direction says: r times as steep, with a bias of its own.
-    The penalty so shrinks the gates and not the values. The decoder learns nothing from the gates'
-    reconstruction. The penalty rises over the first `ramp` of the run.
+    A feature fires where its gate = (x - b_dec) W_enc + b_enc is above 0. Its value is ReLU of
+    (x - b_dec) W_enc times a slope of its own, plus a bias of its own. The charge shrinks gates
+    and not values; what makes gates mean anything is that they are to reconstruct, too, for which
+    the decoder is held fixed. The charge rises over the first `ramp` of the run.
     """
 
     l1: float = 5.0
     ramp: float = 0.05
 
     def __post_init__(self) -> None:
-        check_weight("l1", self.l1)
+        check_charge("l1", self.l1, self.ramp)
 
     def equip(self, sae: SAE) -> None:
         sae.log_slope = nn.Parameter(torch.zeros(sae.d_sae))
@@ -244,8 +252,8 @@ class Gated(Objective):
         slope, b_value = values_of(sae)
         gate = before(sae, batch.x)
         values = (gate > 0) * ((gate - sae.b_enc) * slope + b_value).relu()
-        guess = values @ sae.W_dec + sae.b_dec
-        alone = gate.relu() @ sae.W_dec.detach() + sae.b_dec.detach()
+        guess = values @ sae.W_dec + base(sae, batch)
+        alone = gate.relu() @ sae.W_dec.detach() + base(sae, batch).detach()
         charged = self.l1 * risen(batch, self.ramp) * gate.relu().sum(1).mean()
         loss = squares(batch, guess) + charged + squares(batch, alone)
         return Outcome(loss, guess, (values > 0).sum(0))
@@ -272,10 +280,12 @@ def agreed(own: Float[Tensor, ""]) -> Float[Tensor, ""]:
     return own + (agree.mean(own.detach()) - own.detach())
 
 
-def check_weight(name: str, weight: float) -> None:
-    """Raise unless a penalty can be weighed so."""
+def check_charge(name: str, weight: float, ramp: float = 0.0) -> None:
+    """Raise unless something can be charged for so."""
     if weight < 0:
-        raise ValueError(f"{name} weighs a penalty: 0 or more, got {weight}")
+        raise ValueError(f"{name} weighs what is charged for: 0 or more, got {weight}")
+    if not 0 <= ramp <= 1:
+        raise ValueError(f"ramp is a share of the run, from 0 to 1; got {ramp}")
 
 
 def check_estimator(bandwidth: float, threshold: float) -> None:
