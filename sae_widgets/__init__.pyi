@@ -37,10 +37,10 @@ from .steering.schedules import Pulse as Pulse
 from .steering.schedules import Ramp as Ramp
 from .steering.schedules import Values as Values
 from .steering.sweep import Sweep as Sweep
+from .training.directions import head_attribution as head_attribution
+from .training.directions import stability as stability
 from .training.from_texts import train as train
 from .training.from_texts import train_several as train_several
-from .training.geometry import head_attribution as head_attribution
-from .training.geometry import stability as stability
 from .training.objectives import BatchTopK as BatchTopK
 from .training.objectives import Matryoshka as Matryoshka
 from .training.objectives import TopK as TopK

@@ -1,8 +1,7 @@
 """Train sparse autoencoders on a model's activations, and measure what came out."""
 
 from sae_widgets.training.activations import Rows, Stream, collect
-from sae_widgets.training.from_texts import train, train_several
-from sae_widgets.training.geometry import (
+from sae_widgets.training.directions import (
     Geometry,
     Heads,
     Stability,
@@ -10,6 +9,7 @@ from sae_widgets.training.geometry import (
     head_attribution,
     stability,
 )
+from sae_widgets.training.from_texts import train, train_several
 from sae_widgets.training.named import read_objective
 from sae_widgets.training.objectives import BatchTopK, Matryoshka, Objective, TopK
 from sae_widgets.training.penalties import L1, Gated, JumpReLU, TanhJumpReLU

@@ -25,7 +25,7 @@ from sae_widgets.model import (
 from sae_widgets.sae import SAE, Stats
 from sae_widgets.training.activations import Stream, batches, marks
 from sae_widgets.training.corpus import Corpus
-from sae_widgets.training.geometry import Geometry, geometry
+from sae_widgets.training.directions import Geometry, geometry
 from sae_widgets.training.tally import densities
 
 TILE = 8192  # vectors encoded at a time: [TILE, d_sae] is the largest thing held

@@ -364,6 +364,8 @@ def arguments(
             "num_decay_steps": round(recipe.decay * recipe.steps),
             "decay_type": "linear",
         },
+        # Else accelerate takes each of torchrun's processes on processors for one of its own.
+        use_cpu=not torch.accelerator.is_available(),
         bf16=recipe.precision == "bfloat16",
         dataloader_drop_last=True,
         dataloader_pin_memory=torch.cuda.is_available(),

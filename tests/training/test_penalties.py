@@ -166,21 +166,21 @@ def test_a_gated_feature_may_have_a_negative_threshold_and_then_fires_above_zero
     "objective",
     [
         L1(1.0),
-        penalties.JumpReLU(l0=2, bandwidth=0.5),
-        TanhJumpReLU(sparsity=0.4),
+        penalties.JumpReLU(l0=2, bandwidth=1.0),
+        TanhJumpReLU(sparsity=0.5, steepness=1.0, bandwidth=1.0),
         Gated(1.0),
     ],
     ids=lambda each: type(each).__name__,
 )
 def test_planted_directions_are_found(objective):
     x, directions = planted()
-    recipe = Recipe("h", 24, objective, steps=600, batch=256, lr=1e-2, seed=1)
+    recipe = Recipe("h", 24, objective, steps=300, batch=256, lr=2e-2, seed=1)
     sae = fit(Rows(x), recipe, progress=False)
     untrained = initial(recipe, torch.zeros(8)).W_dec.detach()
     untrained = untrained / untrained.norm(dim=1, keepdim=True)
     nearest = (directions @ sae.W_dec.T).amax(1)
-    assert nearest.mean() > (directions @ untrained.T).amax(1).mean() + 0.1
-    assert nearest.min() > 0.8
+    assert nearest.mean() > (directions @ untrained.T).amax(1).mean() + 0.2
+    assert nearest.min() > 0.75
     error = (x - sae(x)).square().sum() / (x - x.mean(0)).square().sum()
     assert error < 0.2
     assert 1 < (sae.encode(x) > 0).sum(1).float().mean() < 5
@@ -211,12 +211,13 @@ def test_l1_starts_with_short_directions_and_lets_them_be_of_any_length(tmp_path
 
 
 def test_a_feature_that_never_fires_is_left_as_it_is(tmp_path):
-    learner, trainer = learning(L1(), tmp_path, patience=0.05)
+    learner, trainer = learning(L1(), tmp_path, patience=0.5)
+    assert learner.recipe.silence == 10
     with torch.no_grad():
         learner.sae.b_enc[3] = -1e6
     before = learner.sae.W_enc[:, 3].clone(), learner.sae.W_dec[3].clone()
     trainer.train()
-    assert learner.dead.tolist() == [feature == 3 for feature in range(24)]
+    assert learner.dead[3]
     assert torch.equal(learner.sae.W_enc[:, 3], before[0])
     assert torch.equal(learner.sae.W_dec[3], before[1])
 

@@ -79,6 +79,6 @@ def test_what_is_scored_has_no_say_in_the_choice():
 def test_a_label_that_all_or_none_have_is_refused():
     x = torch.rand(10, 2)
     with pytest.raises(ValueError, match="in the second half 0 of 5 vectors have the label"):
-        probe(axes(2), x, torch.arange(10) < 3)
+        probe(axes(2), x, torch.arange(10) < 3, counts=(1,))
     with pytest.raises(ValueError, match="a probe reads 1 to 2 features"):
         probe(axes(2), x, torch.arange(10) % 2 == 0, counts=(1, 3))

@@ -60,7 +60,7 @@ def test_two_processes_train_the_sae_that_one_does(model, runs, name):
     alone = sw.train(model, TEXTS, recipe, progress=False)
     both = sw.load_sae(place / name / HOOK)
     for part, tensor in alone.state_dict().items():
-        torch.testing.assert_close(both.state_dict()[part], tensor, rtol=1e-4, atol=1e-5, msg=part)
+        torch.testing.assert_close(both.state_dict()[part], tensor, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(both.stats.peak, alone.stats.peak, rtol=1e-3, atol=1e-4)
 
 

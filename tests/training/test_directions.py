@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from sae_widgets.sae import SAE
-from sae_widgets.training import geometry as module
-from sae_widgets.training.geometry import geometry, head_attribution, stability
+from sae_widgets.training import directions
+from sae_widgets.training.directions import geometry, head_attribution, stability
 
 
-def sae_of(directions, encoder=None, hook="h"):
-    rows = torch.tensor(directions)
+def sae_of(rows, encoder=None, hook="h"):
+    rows = torch.tensor(rows)
     sae = SAE(rows.shape[1], len(rows), hook).requires_grad_(False)
     sae.W_dec.copy_(rows)
     sae.W_enc.copy_((rows if encoder is None else torch.tensor(encoder)).T)
@@ -18,7 +18,7 @@ def sae_of(directions, encoder=None, hook="h"):
 
 @pytest.mark.parametrize("tile", [3, 2**24])
 def test_geometry_by_hand(monkeypatch, tile):
-    monkeypatch.setattr(module, "TILE", tile)
+    monkeypatch.setattr(directions, "TILE", tile)
     # Cosines of pairs: 0, -0.6 and 0.8, whatever the lengths. The third column is across its row.
     sae = sae_of(
         [[1.0, 0.0], [0.0, 2.0], [-0.3, 0.4]], encoder=[[3.0, 0.0], [1.0, 1.0], [0.4, 0.3]]
@@ -36,13 +36,15 @@ def test_one_direction_has_no_neighbour():
 
 @pytest.mark.parametrize("tile", [2, 2**24])
 def test_stability_by_hand(monkeypatch, tile):
-    monkeypatch.setattr(module, "TILE", tile)
+    monkeypatch.setattr(directions, "TILE", tile)
     # Cosines 0.8 and 0.6 for the first, 0.6 and -0.8 for the second: both like the same best.
     one, other = sae_of([[1.0, 0.0], [0.0, 3.0]]), sae_of([[0.8, 0.6], [1.2, -1.6]])
     found = stability(one, other)
     assert found.nearest == pytest.approx(0.7)
     assert found.matched == pytest.approx(0.6)
-    assert stability(one, other, match=False) == module.Stability(pytest.approx(0.7), None)
+    alone = stability(one, other, match=False)
+    assert alone.nearest == pytest.approx(0.7)
+    assert alone.matched is None
 
 
 def test_an_sae_agrees_with_itself_in_another_order():
