@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib import metadata, util
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -191,7 +192,7 @@ def train(
     """
     if resume and replace:
         stop("--resume goes on with a run and --replace throws it away; choose one of them.")
-    told = {
+    told: dict[str, Any] = {
         "d_sae": d_sae,
         "steps": steps,
         "batch": batch,
@@ -228,7 +229,7 @@ def train(
         kept.check(folder, existing)  # before a model is read
         read = open_texts(texts, subset=subset, split=split)
         sae = train_on(
-            open_model(model),
+            open_model(model, quiet=quiet),
             read,
             recipe,
             column=column,
@@ -237,23 +238,28 @@ def train(
             save_every=save_every,
             progress=not quiet,
         )
-    except (ArithmeticError, OSError, ValueError) as error:
+    except (ArithmeticError, OSError, RuntimeError, ValueError) as error:
         stop(" ".join(str(error).split()))
     if os.environ.get("RANK", "0") == "0":
         typer.echo(f"trained {folder / sae.name}: {sae.d_sae} features at {sae.hook}")
 
 
-def open_model(address: str) -> Any:
+def open_model(address: str, *, quiet: bool) -> Any:
     """The model that is named, on the accelerator of this process if there is one."""
     import torch
 
     from sae_widgets.demo.load import load_demo
-    from sae_widgets.model import load_model
+    from sae_widgets.model import load_model, without_bars
 
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     if address == "demo":
-        return load_demo().model.to(device)
-    return load_model(address, device=device)
+        model: Any = load_demo().model
+        return model.to(device)
+    try:
+        with without_bars() if quiet else nullcontext():
+            return load_model(address, device=device)
+    except OSError as error:
+        raise ValueError(f"the model {address!r} cannot be read: {error}") from error
 
 
 def read_file(path: Path) -> bytes:

@@ -169,7 +169,7 @@ TEXTS = ["the cat sat on the mat", "a dog and a cat", "the mat and the dog sat"]
 @pytest.fixture(scope="module")
 def model_folder(tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    tiny.gpt2(tokenizer).original_model.save_pretrained(folder)
+    tiny.gpt2_network(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 
@@ -210,7 +210,7 @@ def test_train_keeps_an_sae_of_the_settings_that_were_said(train, tmp_path):
 
 
 def test_train_makes_a_transcoder(train, tmp_path):
-    read, written = "blocks.1.hook_mlp_in", "blocks.1.hook_mlp_out"
+    read, written = "blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out"
     result = train("--quiet", "--skip", hook=read, hook_out=written)
     assert result.exit_code == 0, result.output
     sae = load_sae(tmp_path / "run" / read)
@@ -242,7 +242,8 @@ def test_train_goes_on_or_begins_anew_only_if_asked(train):
         ({"column": "text"}, "record 0 has no 'text'; it has 'story'"),
         ({"texts": "nowhere.txt"}, "nowhere.txt cannot be read as a file, a folder or a dataset"),
         ({"hook": "blocks.0.hook_resid_pst"}, "Nearest names: blocks.0.hook_resid_p"),
-        ({"model": "no/such"}, "no/such"),
+        ({"hook": "blocks.0.hook_mlp_in"}, "exists but did not run in this forward pass"),
+        ({"model": "no/such"}, "the model 'no/such' cannot be read: "),
         ({"batch": 4096}, "do not fill one batch of 4096"),
         ({"objective": "BatchTopK(k=13)"}, "k = 13 features cannot fire of a dictionary of 12"),
         ({"objective": "Sparse(k=1)"}, "there is no objective 'Sparse'; there are Matryoshka, "),

@@ -114,9 +114,8 @@ def head_attribution(model: Model, sae: SAE) -> Heads:
 
 
 def _shares(rows: Float[Tensor, "feature d_model"], heads: int) -> Float[Tensor, "feature head"]:
-    lengths = rows.float().unflatten(1, (heads, -1)).norm(dim=2)
-    total = lengths.sum(1, keepdim=True)
-    return lengths / total.clamp(min=torch.finfo(total.dtype).tiny)
+    lengths: Tensor = rows.float().reshape(len(rows), heads, -1).norm(dim=2)
+    return F.normalize(lengths, p=1, dim=1)
 
 
 def _cosines(

@@ -261,9 +261,9 @@ def recovery(
             moved[arm] += (clean.exp() * (clean - log)).sum().item()
     if not tokens:
         raise ValueError("the texts have no ordinary token behind another, so nothing is predicted")
-    unmoved, kl, kl_ablated = (total / tokens for total in moved)
-    assert unmoved == 0
-    return Recovery(*(total / tokens for total in losses), kl, kl_ablated, tokens)
+    clean_loss, spliced, ablated = (total / tokens for total in losses)
+    _, kl, kl_ablated = (total / tokens for total in moved)
+    return Recovery(clean_loss, spliced, ablated, kl, kl_ablated, tokens)
 
 
 def _spliced(sae: SAE, keep: Bool[Tensor, "text position"]) -> dict[str, HookFunction]:

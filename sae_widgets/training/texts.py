@@ -83,23 +83,24 @@ def _lines(path: Path) -> Iterator[str]:
         ) from error
 
 
-def _saved(folder: Path, split: str) -> Any:
+def _saved(folder: Path, split: str) -> Iterable[Any]:
     from datasets import load_from_disk
 
-    found = load_from_disk(folder)
-    if not (folder / DICT).is_file():
-        return found
-    if split not in found:
-        raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(found)}")
-    return found[split]
+    found: Any = load_from_disk(folder)
+    splits = found if (folder / DICT).is_file() else {split: found}
+    if split not in splits:
+        raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(splits)}")
+    texts: Iterable[Any] = splits[split]
+    return texts
 
 
-def _dataset(address: str, subset: str | None, split: str) -> Any:
+def _dataset(address: str, subset: str | None, split: str) -> Iterable[Any]:
     from datasets import load_dataset
 
     is_folder = Path(address).is_dir()
     try:
-        return load_dataset(address, subset, split=split, streaming=not is_folder)
+        texts: Iterable[Any] = load_dataset(address, subset, split=split, streaming=not is_folder)
     except (OSError, ValueError) as error:
         what = "a folder of a dataset" if is_folder else "a file, a folder or a dataset's name"
         raise ValueError(f"{address} cannot be read as {what}: {error}") from error
+    return texts
