@@ -3,7 +3,7 @@
 `tests/parity/run FOLDER` makes an environment with SAELens, `pip install eai-sparsify` there adds
 sparsify; then `FOLDER/bin/python tests/benchmarks/training.py` trains SAEs of the same width, with
 the same k, on the same activations. Steps are taken in turn, ours inside `transformers.Trainer`,
-theirs as their own trainers take them, with Adam, and from the batch that ours just had:
+theirs as their own trainers take them, with Adam, on a batch like ours:
 
 seconds   median of a step: forward, backward, clipping, Adam, and what each keeps count of
 memory    megabytes at the most, beyond libraries and activations, each in a process of its own
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -201,25 +201,33 @@ def alone(kind: str, name: str, told: argparse.Namespace) -> int:
 
 
 def grown(told: argparse.Namespace) -> int:
-    """By how many megabytes a few steps raise the most that this process has held."""
+    """How many megabytes more than before this process holds at the most in a few steps."""
     (kind,) = told.kinds
+    small = argparse.Namespace(**{**vars(told), "d_sae": 64, "k": 4})  # brings the libraries in
     if told.alone == "ours":
-        # Its rows are made first, and the machinery has run once on next to nothing.
-        ours(kind, argparse.Namespace(**{**vars(told), "d_sae": 64, "k": 4}), [])
-        before = most()
-        ours(kind, told, [])
+        ours(kind, small, [])
+        before = reset()
+        ours(kind, told, [])  # which makes the activations, too
+        own = told.steps * told.batch * told.d_model * 4 // 1024
     else:
         rows = [activations(told, seed) for seed in range(told.steps)]
-        rivals(kind, argparse.Namespace(**{**vars(told), "d_sae": 64, "k": 4}))
-        before = most()
+        rivals(kind, small)[told.alone](rows[0])
+        before, own = reset(), 0
         step = rivals(kind, told)[told.alone]
         for x in rows:
             step(x)
-    return round((most() - before) / 1024)
+    return round((status("VmHWM") - before - own) / 1024)
 
 
-def most() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def reset() -> int:
+    """The kilobytes that are held now; Linux forgets how many were held at the most."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def status(what: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what))
 
 
 if __name__ == "__main__":
