@@ -437,7 +437,7 @@ def scale_of(x: Float[Tensor, "vector d"]) -> float:
     """What makes E[|x|^2] = d."""
     length = float(x.square().sum(1).mean().sqrt())
     if not length:
-        raise ValueError("all activations are the same, so there is nothing to be learnt from them")
+        raise ValueError("all activations are zero or the same; nothing can be learnt from them")
     return math.sqrt(x.shape[1]) / length
 
 

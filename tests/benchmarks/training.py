@@ -93,7 +93,13 @@ def in_turn(kind: str, told: argparse.Namespace) -> dict[str, float]:
 def ours(kind: str, told: argparse.Namespace, callbacks: list[TrainerCallback]) -> None:
     """As many steps as there are to be made."""
     recipe = Recipe(
-        "h", told.d_sae, KINDS[kind](told.k), steps=told.steps, batch=told.batch, lr=2e-4
+        "h",
+        told.d_sae,
+        KINDS[kind](told.k),
+        steps=told.steps,
+        batch=told.batch,
+        lr=2e-4,
+        patience=1.0,  # in so few steps no feature is dead, for theirs neither
     ).filled(told.d_model)
     rows = torch.cat([activations(told, seed) for seed in range(told.steps)])
     learners = Learners([started(recipe, {"h": rows[:8192]})])

@@ -6,11 +6,20 @@ from planted import planted
 
 import sae_widgets as sw
 from sae_widgets.training import penalties
+from sae_widgets.training.activations import Rows
 from sae_widgets.training.from_texts import train
 from sae_widgets.training.objectives import Batch, BatchTopK, TopK
 from sae_widgets.training.penalties import L1, Gated
 from sae_widgets.training.recipe import Recipe
-from sae_widgets.training.trainer import Learner, Learners, SAETrainer, arguments, initial, started
+from sae_widgets.training.trainer import (
+    Learner,
+    Learners,
+    SAETrainer,
+    arguments,
+    fit,
+    initial,
+    started,
+)
 
 HEADS = "blocks.1.attn.hook_z"  # what is read here, W_O brings linearly to
 OUT = "blocks.1.hook_attn_out"
@@ -142,6 +151,17 @@ def test_a_transcoder_from_texts_goes_through_a_file_and_works_in_a_session(mode
 def test_what_makes_no_transcoder_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Recipe("in", **options)
+
+
+def test_vectors_to_read_alone_make_no_transcoder():
+    with pytest.raises(ValueError, match="needs what it is to write beside what it reads"):
+        fit(Rows(torch.randn(300, 3)), Recipe("in", 8, BatchTopK(2), hook_out="out", batch=32))
+
+
+def test_activations_that_do_not_differ_are_refused():
+    recipe = Recipe("in", 8, BatchTopK(2), hook_out="out").filled(5)
+    with pytest.raises(ValueError, match="zero or the same"):
+        started(recipe, {"in": torch.ones(50, 3), "out": torch.randn(50, 5)})
 
 
 def test_a_place_to_write_that_does_not_exist_is_refused(model):
