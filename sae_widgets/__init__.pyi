@@ -37,6 +37,8 @@ from .steering.schedules import Pulse as Pulse
 from .steering.schedules import Ramp as Ramp
 from .steering.schedules import Values as Values
 from .steering.sweep import Sweep as Sweep
+from .training.directions import head_attribution as head_attribution
+from .training.directions import stability as stability
 from .training.figure import training_figure as training_figure
 from .training.from_texts import train as train
 from .training.from_texts import train_several as train_several
@@ -44,6 +46,12 @@ from .training.live import training as training
 from .training.objectives import BatchTopK as BatchTopK
 from .training.objectives import Matryoshka as Matryoshka
 from .training.objectives import TopK as TopK
+from .training.penalties import L1 as L1
+from .training.penalties import Gated as Gated
+from .training.penalties import JumpReLU as JumpReLU
+from .training.penalties import TanhJumpReLU as TanhJumpReLU
+from .training.probing import probe as probe
+from .training.quality import quality as quality
 from .training.recipe import Recipe as Recipe
 from .widgets.heatmap import Heatmap as Heatmap
 from .widgets.steering import Steering as Steering

@@ -6,9 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib import metadata, util
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -115,6 +116,150 @@ def clean(
         word = "fine" if not found.done else "unclean" if check else "cleaned"
         typer.echo(f"{word:8} {path}: {', '.join(found.done) or 'nothing to do'} ({size})")
     raise typer.Exit(2 if failed else 1 if changed and check else 0)
+
+
+@app.command()
+def train(
+    model: Annotated[
+        str, typer.Argument(help="A folder or name of a Hugging Face model, or 'demo'.")
+    ],
+    texts: Annotated[
+        str,
+        typer.Argument(
+            help="A text file, a .jsonl file, or a folder or name of a Hugging Face dataset."
+        ),
+    ],
+    hook: Annotated[
+        str, typer.Argument(help="Where the SAE reads, such as blocks.2.hook_resid_post.")
+    ],
+    folder: Annotated[
+        Path, typer.Option(help="Where checkpoints and the SAE are kept.", show_default=False)
+    ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in FOLDER, if there is one.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Throw away the run in FOLDER, if there is one.")
+    ] = False,
+    column: Annotated[str, typer.Option(help="Where records have their text.")] = "text",
+    subset: Annotated[str | None, typer.Option(help="Which subset of a dataset.")] = None,
+    split: Annotated[str, typer.Option(help="Which split of a dataset.")] = "train",
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CALL",
+            help="As in Python: 'Matryoshka(k=16)', 'BatchTopK(k=16)', 'TopK(k=16)', 'L1(l1=5)', "
+            "'JumpReLU(l0=16)', 'TanhJumpReLU(sparsity=1)', 'Gated(l1=5)'.",
+        ),
+    ] = None,
+    d_sae: Annotated[int | None, typer.Option(help="How many features.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of training.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Activations in a step, of all processes together.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the run it rises over.")] = None,
+    decay: Annotated[float | None, typer.Option(help="Share of the run it falls over.")] = None,
+    clip: Annotated[float | None, typer.Option(help="The longest gradient.")] = None,
+    beta1: Annotated[float | None, typer.Option(help="Adam's memory of gradients.")] = None,
+    patience: Annotated[
+        float | None, typer.Option(help="Share of the run after which silence is death.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens read at once, at most.")] = None,
+    buffer: Annotated[int | None, typer.Option(help="How many activations are mixed.")] = None,
+    shards: Annotated[int | None, typer.Option(help="Into how many parts texts are dealt.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all that is random.")] = None,
+    hook_out: Annotated[
+        str | None, typer.Option(help="Where a transcoder writes what it reads at HOOK.")
+    ] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Give a transcoder a linear map beside its features.")
+    ] = False,
+    frozen: Annotated[
+        bool, typer.Option("--frozen", help="A placebo: keep the decoder random.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="That of the SAE; else its hook.")] = None,
+    save_every: Annotated[
+        int | None, typer.Option(help="Steps between checkpoints; else a tenth of the run.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Train an SAE on what MODEL makes of TEXTS at HOOK, and keep it in FOLDER.
+
+    What is not said is as in `sw.Recipe`. On several processes, of one machine or many, the same
+    command follows `torchrun --nproc-per-node N -m sae_widgets`.
+    """
+    if resume and replace:
+        stop("--resume goes on with a run and --replace throws it away; choose one of them.")
+    told: dict[str, Any] = {
+        "d_sae": d_sae,
+        "steps": steps,
+        "batch": batch,
+        "lr": lr,
+        "warmup": warmup,
+        "decay": decay,
+        "clip": clip,
+        "beta1": beta1,
+        "patience": patience,
+        "precision": precision,
+        "context": context,
+        "buffer": buffer,
+        "shards": shards,
+        "seed": seed,
+        "hook_out": hook_out,
+        "skip": skip,
+        "frozen": frozen,
+        "name": name,
+    }
+    # These take seconds to import, which other commands need not wait for.
+    from sae_widgets.training import Recipe, open_texts, read_objective
+    from sae_widgets.training import folder as kept
+    from sae_widgets.training import train as train_on
+
+    try:
+        recipe = Recipe(
+            hook,
+            objective=None if objective is None else read_objective(objective),
+            **{name: value for name, value in told.items() if value is not None},
+        )
+        existing: Literal["resume", "replace", "refuse"] = (
+            "resume" if resume else "replace" if replace else "refuse"
+        )
+        kept.check(folder, existing)  # before a model is read
+        read = open_texts(texts, subset=subset, split=split)
+        sae = train_on(
+            open_model(model, quiet=quiet),
+            read,
+            recipe,
+            column=column,
+            folder=folder,
+            existing=existing,
+            save_every=save_every,
+            progress=not quiet,
+        )
+    except (ArithmeticError, OSError, RuntimeError, ValueError) as error:
+        stop(" ".join(str(error).split()))
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(f"trained {folder / sae.name}: {sae.d_sae} features at {sae.hook}")
+
+
+def open_model(address: str, *, quiet: bool) -> Any:
+    """The model that is named, on the accelerator of this process if there is one."""
+    import torch
+
+    from sae_widgets.demo.load import load_demo
+    from sae_widgets.model import load_model, without_bars
+
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    if address == "demo":
+        model: Any = load_demo().model
+        return model.to(device)
+    try:
+        with without_bars() if quiet else nullcontext():
+            return load_model(address, device=device)
+    except OSError as error:
+        raise ValueError(f"the model {address!r} cannot be read: {error}") from error
 
 
 def read_file(path: Path) -> bytes:

@@ -94,6 +94,20 @@ def load_model(source: Any, tokenizer: Any = None, device: str | torch.device | 
 
 
 @contextmanager
+def without_bars() -> Iterator[None]:
+    """No progress bar of `transformers` while the block runs."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
 def _readable(tokenizer: Any, name: str) -> Iterator[Any]:
     """A tokenizer that has a folder or a hub name: TransformerLens reads it a second time."""
     from transformers import AutoTokenizer

@@ -1,12 +1,15 @@
 """The command line, run as a user runs it."""
 
 import json
+import subprocess
+import sys
 import webbrowser
 
 import pytest
+import tiny
 from typer.testing import CliRunner
 
-from sae_widgets import cli
+from sae_widgets import cli, load_sae
 
 
 @pytest.fixture
@@ -154,3 +157,121 @@ def test_clean_says_what_is_wrong_with_a_file_and_goes_on_with_the_next(run, tmp
         strict=False,
     ):
         assert reason in line
+
+
+# train
+
+
+HOOK = "blocks.0.hook_resid_post"
+TEXTS = ["the cat sat on the mat", "a dog and a cat", "the mat and the dog sat"] * 6
+
+
+@pytest.fixture(scope="module")
+def model_folder(tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny.gpt2_network(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def train(run, model_folder, tmp_path):
+    """Runs the command on some texts, in a folder of its own."""
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"story": text}) + "\n" for text in TEXTS))
+    usual = {
+        "column": "story",
+        "folder": tmp_path / "run",
+        "d-sae": 12,
+        "objective": "BatchTopK(k=2)",
+        "steps": 4,
+        "batch": 16,
+        "context": 16,
+        "buffer": 64,
+    }
+
+    def command(*flags, model=model_folder, texts=texts, hook=HOOK, **changed):
+        told = usual | {name.replace("_", "-"): value for name, value in changed.items()}
+        options = [f"--{name}={value}" for name, value in told.items()]
+        return run("train", str(model), str(texts), hook, *options, *flags)
+
+    return command
+
+
+def test_train_keeps_an_sae_of_the_settings_that_were_said(train, tmp_path):
+    result = train("--quiet", "--frozen", seed=3, lr=0.5, name="mine")
+    assert result.exit_code == 0, result.output
+    assert result.output == f"trained {tmp_path / 'run' / 'mine'}: 12 features at {HOOK}\n"
+    sae = load_sae(tmp_path / "run" / "mine")
+    told = sae.provenance["recipe"]
+    assert (told["seed"], told["lr"], told["context"], told["beta1"]) == (3, 0.5, 16, 0.9)
+    assert told["objective"] == {"name": "BatchTopK", "k": 2, "rescue": 1 / 32}
+    assert sae.placebo.startswith("Placebo")
+
+
+def test_train_makes_a_transcoder(train, tmp_path):
+    read, written = "blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out"
+    result = train("--quiet", "--skip", hook=read, hook_out=written)
+    assert result.exit_code == 0, result.output
+    sae = load_sae(tmp_path / "run" / read)
+    assert sae.hook_out == written
+    assert sae.W_skip is not None
+
+
+def test_train_reads_the_model_of_the_demo(train, tmp_path):
+    result = train("--quiet", model="demo", batch=64)
+    assert result.exit_code == 0, result.output
+    assert load_sae(tmp_path / "run" / HOOK).d_model == 128
+
+
+def test_train_goes_on_or_begins_anew_only_if_asked(train):
+    assert train("--quiet").exit_code == 0
+    refused = train("--quiet")
+    assert refused.exit_code == 2
+    assert "holds a run already (checkpoint-4). Pass existing='resume' (--resume)" in refused.stderr
+    assert train("--quiet", "--resume").exit_code == 0
+    other = train("--quiet", "--resume", lr=0.25)
+    assert other.exit_code == 2
+    assert "lr was" in other.stderr
+    assert train("--quiet", "--replace", lr=0.25).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"column": "text"}, "record 0 has no 'text'; it has 'story'"),
+        ({"texts": "nowhere.txt"}, "nowhere.txt cannot be read as a file, a folder or a dataset"),
+        ({"hook": "blocks.0.hook_resid_pst"}, "Nearest names: blocks.0.hook_resid_p"),
+        ({"hook": "blocks.0.hook_mlp_in"}, "exists but did not run in this forward pass"),
+        ({"model": "no/such"}, "the model 'no/such' cannot be read: "),
+        ({"batch": 4096}, "do not fill one batch of 4096"),
+        ({"objective": "BatchTopK(k=13)"}, "k = 13 features cannot fire of a dictionary of 12"),
+        ({"objective": "Sparse(k=1)"}, "there is no objective 'Sparse'; there are Matryoshka, "),
+        ({"objective": "L1(l0=1)"}, "L1 has no 'l0'; it has l1, ramp"),
+        ({"objective": "TopK()"}, "TopK cannot be made from {}"),
+        ({"objective": "TopK(k=open('x'))"}, "is no objective"),
+        ({"steps": 0}, "steps and batch must be at least 1; got 0, 16"),
+        ({"folder": __file__}, "test_cli.py is a file; name a folder"),
+    ],
+    ids=lambda each: "-".join(each) if isinstance(each, dict) else "",
+)
+def test_train_says_what_is_wrong_in_one_line(train, tmp_path, changed, message):
+    result = train("--quiet", **changed)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_cannot_go_on_and_throw_away(train):
+    result = train("--resume", "--replace")
+    assert result.exit_code == 2
+    assert "choose one of them" in result.stderr
+
+
+def test_the_package_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "sae_widgets", "--version"], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("sae-widgets ")

@@ -33,6 +33,7 @@ RANKS = {
     "demo": 4,
     "session": 5,
     "cli": 6,
+    "__main__": 7,
 }
 # These make sessions, and the training script of the demo drives everything.
 RANKS_OF_FILES = {

@@ -85,6 +85,10 @@ def sentencepiece():
 
 
 def gpt2(tokenizer, context=CONTEXT, layers=2):
+    return load_model(gpt2_network(tokenizer, context, layers), tokenizer)
+
+
+def gpt2_network(tokenizer, context=CONTEXT, layers=2):
     torch.manual_seed(1)
     config = GPT2Config(
         vocab_size=len(tokenizer),
@@ -96,7 +100,7 @@ def gpt2(tokenizer, context=CONTEXT, layers=2):
         eos_token_id=tokenizer.eos_token_id,
         initializer_range=0.5,  # else every continuation is the same token over and over
     )
-    return load_model(GPT2LMHeadModel(config), tokenizer)
+    return GPT2LMHeadModel(config)
 
 
 def llama(tokenizer, layers=2):

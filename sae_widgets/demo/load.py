@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sae_widgets.formats import load_sae
-from sae_widgets.model import load_model
+from sae_widgets.model import load_model, without_bars
 from sae_widgets.session import Session
 
 DATA = Path(__file__).parent / "data"
@@ -25,27 +24,13 @@ def load_demo(folder: str | Path = DATA) -> Session:
     folder = Path(folder)
     manifest = _manifest(folder)
     _verify(folder, manifest["files"])
-    with _quietly():
+    with without_bars():
         model = load_model(folder / "model")
     model.cfg.model_name = "postcards"  # its folder's path would be another on every machine
     first, *others = [load_sae(folder / "saes" / name) for name in manifest["saes"]]
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     # The hashes say more than a try on some text could.
     return Session(model, first, labels=labels, saes=others, sample=None)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """No progress bar for a file that is read in a blink."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def row(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for section in ("fidelity", "loss"):
         parts = [one[section] for one in measured if section in one]
         for key in parts[0] if parts else ():
-            found[key] = spread([part[key] for part in parts])
+            if key != "densities":  # a histogram
+                found[key] = spread([part[key] for part in parts])
     return found
 
 

@@ -15,6 +15,7 @@ from sae_widgets.share.recording import NAMES
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
+
 @dataclass(frozen=True)
 class Stored:
     """A widget as a file has it: its kind, and its traits."""

@@ -161,7 +161,7 @@ class SparseChooser:
         share = count / agree.total(torch.tensor(float(len(self.x))))
         _, first = next(self._tiles())
         wanted = min(first.numel(), int(1.5 * share * len(first)) + 1)
-        floor = agree.smallest(_kth(first.flatten(), wanted).clamp(min=0.0))
+        floor = agree.smallest(kth(first.flatten(), wanted).clamp(min=0.0))
         place, value = self._above(float(floor))
         if agree.total(torch.tensor(len(value))) < count and floor > 0:
             return self._above(0.0)
@@ -199,10 +199,11 @@ def kth_largest(values: Float[Tensor, " value"], count: int) -> Float[Tensor, ""
         values = agree.joined(values)
     count = min(count, len(values))
     tiny = torch.finfo(values.dtype).tiny
-    return _kth(values, count).clamp(min=tiny) if count else values.new_tensor(tiny)
+    return kth(values, count).clamp(min=tiny) if count else values.new_tensor(tiny)
 
 
-def _kth(values: Float[Tensor, " value"], count: int) -> Float[Tensor, ""]:
+def kth(values: Float[Tensor, " value"], count: int) -> Float[Tensor, ""]:
+    """The `count`-th largest of these."""
     if values.device.type == "cpu":  # numpy's partition is 5 times faster than torch's topk here
         place = len(values) - count
         return torch.tensor(float(np.partition(values.numpy(), place)[place]))

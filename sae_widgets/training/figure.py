@@ -75,7 +75,8 @@ def told(run: Training | str | Path) -> tuple[str, float | None, list[dict[str, 
         if len(recipes) > 1:
             names = ", ".join(recipe["name"] for recipe in recipes)
             raise ValueError(f"{place} holds several SAEs ({names}); a figure is of one")
-        name, target = recipes[0]["name"], recipes[0]["objective"].get("k")
+        name, objective = recipes[0]["name"], recipes[0]["objective"]
+        target = objective.get("k", objective.get("l0"))
         lines = kept.history(checkpoint)
     if not lines:
         raise ValueError(f"the training of {name} has no figures as yet")

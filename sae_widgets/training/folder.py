@@ -34,8 +34,8 @@ def check(folder: Path, existing: str) -> None:
         last = last_checkpoint(folder)
         raise FileExistsError(
             f"{folder} holds a run already ({last.name if last else 'no checkpoint yet'}). Pass "
-            "existing='resume' to go on with it, existing='replace' to throw it away, or name "
-            "another folder"
+            "existing='resume' (--resume) to go on with it, existing='replace' (--replace) to "
+            "throw it away, or name another folder"
         )
 
 

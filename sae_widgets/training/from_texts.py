@@ -68,6 +68,8 @@ def train(
 ) -> SAE:
     """Train an SAE on the activations that `model` makes of `texts`, statistics included.
 
+    A transcoder, if the recipe says where it writes.
+
     texts: strings, or a Hugging Face dataset whose `column` holds them; they are read anew for
     each pass. folder: where checkpoints (one every `save_every` steps; None: every tenth of the
     run) and the SAE are kept; None: nowhere. existing: what to do with a run that is there
@@ -118,7 +120,7 @@ def train_several(
         settings = arguments(first, str(out), every, streaming=True)
         stream = streamed(model, corpus, recipes, settings)
         widths = {hook: x.shape[1] for hook, x in stream.sample(1).items()}
-        recipes = [recipe.filled(widths[recipe.hook], stream.shards) for recipe in recipes]
+        recipes = [recipe.filled(widths[recipe.hooks[-1]], stream.shards) for recipe in recipes]
         about = {"model": about_model(model), "texts": digest(corpus), "recipes": told(recipes)}
         checkpoint = None
         if place is not None and existing == "resume":
@@ -127,7 +129,9 @@ def train_several(
             learners = begun(stream, recipes)
         else:
             kept.compare(out, about)
-            learners = Learners([Learner(blank(r, widths[r.hook]), r, 1.0) for r in recipes])
+            shapes = [(widths[r.hooks[-1]], widths[r.hook]) for r in recipes]
+            blanks = [blank(r, *shape) for r, shape in zip(recipes, shapes, strict=True)]
+            learners = Learners([Learner(s, r, 1.0) for s, r in zip(blanks, recipes, strict=True)])
         if place is not None and checkpoint is None:
             write_run(place, about, settings)
         trainer = SAETrainer(
@@ -152,7 +156,7 @@ def streamed(
     first, processes = recipes[0], settings.world_size
     return Stream(
         model,
-        list(dict.fromkeys(recipe.hook for recipe in recipes)),
+        list(dict.fromkeys(hook for recipe in recipes for hook in recipe.hooks)),
         corpus,
         first.batch,
         first.buffer,
@@ -172,7 +176,7 @@ def begun(stream: Stream, recipes: Sequence[Recipe]) -> Learners:
                 f"the texts give {len(x)} activations in all, which do not fill one batch of "
                 f"{stream.batch}: pass more texts, or a Recipe with a smaller batch"
             )
-    return Learners([started(recipe, sample[recipe.hook]) for recipe in recipes])
+    return Learners([started(recipe, sample) for recipe in recipes])
 
 
 def finished(learners: Learners, stream: Stream, about: Mapping[str, Any]) -> list[SAE]:
@@ -181,7 +185,7 @@ def finished(learners: Learners, stream: Stream, about: Mapping[str, Any]) -> li
     saes = []
     for learner in learners:
         sae = learner.finished()
-        sae.stats = statistics(sae, seen[sae.hook])
+        sae.stats = statistics(sae, seen[sae.hook], seen[sae.hook_out])
         sae.provenance = about_sae(about, learner.recipe, int(learner.seen))
         sae.placebo = FROZEN if learner.recipe.frozen else None
         saes.append(sae.to("cpu"))
@@ -209,7 +213,8 @@ def check(model: Model, recipes: Sequence[Recipe]) -> None:
     if not recipes:
         raise ValueError("no recipe was given, so there is nothing to train")
     for recipe in recipes:
-        check_hook(model, recipe.hook)
+        for hook in recipe.hooks:
+            check_hook(model, hook)
         for name in TOGETHER:
             if getattr(recipe, name) != getattr(recipes[0], name):
                 raise ValueError(

@@ -108,11 +108,6 @@ def make_room(cell: str | None, folder: str | Path | None) -> None:
                 )
 
 
-def target(recipe: Recipe) -> int | None:
-    """How many features are to fire on a vector, where the objective says so."""
-    return getattr(recipe.objective, "k", None)
-
-
 class Watch(TrainerCallback):
     """Tells a widget how its training goes, and does what the person wants."""
 
@@ -122,7 +117,7 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         (learner,) = kwargs["model"]
-        known = {"d_sae": learner.sae.d_sae, "target": target(learner.recipe)}
+        known = {"d_sae": learner.sae.d_sae, "target": learner.objective.target}
         self._widget.begin(state.global_step, state.log_history, **known)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002

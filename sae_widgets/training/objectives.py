@@ -26,6 +26,9 @@ from sae_widgets.sae import SAE, Activation, JumpReLU
 from sae_widgets.training import agree
 from sae_widgets.training.codes import Chooser, Code, chooser
 
+WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip")
+"""What an SAE consists of; more is for training alone."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -60,11 +63,19 @@ class Objective:
     row_norm: ClassVar[float] = 1.0
     """The norm that they start with."""
 
+    @property
+    def target(self) -> float | None:
+        """How many features are to fire on a vector, where the objective says so."""
+        return getattr(self, "k", None)
+
     def check(self, d_sae: int) -> None:
         """Raise if a dictionary of `d_sae` features cannot be trained so."""
 
     def equip(self, sae: SAE) -> None:
         """Give an untrained SAE the parameters, beside its own, that training needs."""
+
+    def start(self, sae: SAE, x: Float[Tensor, "vector d_in"]) -> None:
+        """Set what depends on the first activations."""
 
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         raise NotImplementedError
@@ -199,12 +210,18 @@ def written(
     sae: SAE, code: Code, batch: Batch, prefixes: Sequence[int]
 ) -> list[Float[Tensor, "vector d_model"]]:
     """What each prefix of the dictionary writes; without prefixes, what all of it does."""
-    guess = sae.b_dec.expand_as(batch.y)
+    guess = base(sae, batch)
     guesses = []
     for part in code.parts(sae.W_dec, prefixes or [sae.d_sae]):
         guess = guess + part
         guesses.append(guess)
     return guesses
+
+
+def base(sae: SAE, batch: Batch) -> Float[Tensor, "vector d_model"]:
+    """What is written where no feature fires."""
+    bias = sae.b_dec.expand_as(batch.y)
+    return bias if sae.W_skip is None else bias + batch.x @ sae.W_skip.T
 
 
 def error(batch: Batch, guess: Float[Tensor, "vector d_model"]) -> Float[Tensor, ""]:
@@ -243,9 +260,19 @@ def rescue_loss(
 @torch.no_grad()
 def plain(sae: SAE, activation: Activation) -> SAE:
     """A copy of an SAE in training that is nothing but an SAE."""
-    copy = SAE(sae.d_model, sae.d_sae, sae.hook, activation, pre_bias=sae.pre_bias)
-    for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
-        getattr(copy, name).copy_(getattr(sae, name))
+    copy = SAE(
+        sae.d_model,
+        sae.d_sae,
+        sae.hook,
+        activation,
+        pre_bias=sae.pre_bias,
+        d_in=sae.d_in,
+        hook_out=sae.hook_out if sae.is_transcoder else None,
+        skip=sae.W_skip is not None,
+    )
+    copy.load_state_dict(
+        {name: held for name, held in sae.state_dict().items() if name in WEIGHTS}, strict=False
+    )
     return copy
 
 

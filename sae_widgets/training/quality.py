@@ -4,17 +4,29 @@ None of these numbers tells an SAE that found the model's concepts from one that
 an untrained model reaches the same. `sae_widgets.demo.quality` measures that, on known concepts.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from sae_widgets.model import Model, attached, device_of, lock
+from sae_widgets.model import (
+    HookFunction,
+    Model,
+    attached,
+    check_hook,
+    context_length,
+    device_of,
+    lock,
+)
 from sae_widgets.sae import SAE, Stats
-from sae_widgets.training.activations import batches, marks
+from sae_widgets.training.activations import Stream, batches, marks
+from sae_widgets.training.corpus import Corpus
+from sae_widgets.training.directions import Geometry, geometry
+from sae_widgets.training.tally import densities
 
 TILE = 8192  # vectors encoded at a time: [TILE, d_sae] is the largest thing held
 BINS = 32
@@ -24,11 +36,15 @@ BINS = 32
 class Fidelity:
     """Reconstruction and sparsity over a set of activations, special tokens left out.
 
+    Of a transcoder, what it is to write takes the place of what it reads.
+
     fvu: squared error as a share of the variance (both summed over the set, mean subtracted).
     l0: mean number of features that fire on a vector. dead: share of features that never fire.
     dense: share of features that fire on more than a tenth of the vectors.
     cosine: mean cosine of vector and reconstruction.
     bias: E|x_hat|^2 / E<x, x_hat>, both about the decoder's bias; below 1 means shrinkage.
+    length: E|x_hat| / E|x|. densities: how many features never fire, and how many fire on a share
+    of the vectors of 10^-6 to 10^-5.5, and so on by half powers of ten up to always.
     """
 
     fvu: float
@@ -37,6 +53,8 @@ class Fidelity:
     dense: float
     cosine: float
     bias: float
+    length: float
+    densities: tuple[int, ...]
     vectors: int
 
 
@@ -45,12 +63,15 @@ class Recovery:
     """What putting the reconstruction in place of the activations costs, in nats a token.
 
     ablated: the loss with every activation replaced by the mean of the set. Replacing by zero
-    would break the model so thoroughly that any reconstruction would look good.
+    would break the model so thoroughly that any reconstruction would look good. kl: how far what
+    the model predicts moves, KL(clean | spliced); kl_ablated: the same for the mean.
     """
 
     clean: float
     spliced: float
     ablated: float
+    kl: float
+    kl_ablated: float
     tokens: int
 
     @property
@@ -63,24 +84,97 @@ class Recovery:
         """The share of the damage of mean ablation that the reconstruction avoids."""
         return (self.ablated - self.spliced) / (self.ablated - self.clean)
 
+    @property
+    def kl_recovered(self) -> float:
+        """The share of the divergence under mean ablation that the reconstruction avoids."""
+        return (self.kl_ablated - self.kl) / self.kl_ablated
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good an SAE is, apart from whether its features mean anything."""
+
+    fidelity: Fidelity
+    recovery: Recovery
+    geometry: Geometry
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything in values of JSON; the ablation is named."""
+        cost = self.recovery
+        derived = {
+            "cost": cost.cost,
+            "recovered": cost.recovered,
+            "kl_recovered": cost.kl_recovered,
+            "ablation": "mean",
+        }
+        told: dict[str, Any] = asdict(self)
+        told["fidelity"]["densities"] = list(self.fidelity.densities)
+        return {**told, "recovery": {**told["recovery"], **derived}}
+
+
+def quality(
+    model: Model,
+    sae: SAE,
+    texts: Iterable[Any],
+    *,
+    column: str = "text",
+    context: int = 256,
+    vectors: int = 2**15,
+    scored: int = 2**13,
+) -> Quality:
+    """Measure `sae` on what `model` makes of `texts` that it was not trained on.
+
+    texts: strings, or records with one in their `column`; their beginning is read, up to so many
+    `vectors`, of which `scored` or a few more also tell what the model loses. Texts are cut to
+    `context` tokens.
+    """
+    check_hook(model, sae.hook)
+    check_hook(model, sae.hook_out)
+    corpus = Corpus(texts, model.tokenizer, min(context, context_length(model)), column)
+    hooks = list(dict.fromkeys([sae.hook, sae.hook_out]))
+    seen = Stream(model, hooks, corpus, 1, 1).sample(vectors)
+    x, y = seen[sae.hook], seen[sae.hook_out]
+    return Quality(
+        fidelity(sae, x, y),
+        recovery(model, sae, _some(corpus, scored), y.mean(0), batch=8),
+        geometry(sae),
+    )
+
+
+def _some(corpus: Corpus, tokens: int) -> Iterator[list[int]]:
+    """Contexts that hold so many tokens together, or all."""
+    for ids in corpus:
+        yield ids
+        tokens -= len(ids)
+        if tokens <= 0:
+            return
+
 
 @torch.inference_mode()
-def fidelity(sae: SAE, x: Float[Tensor, "vector d_model"]) -> Fidelity:
-    """Measure reconstruction and sparsity of `sae` on `x`."""
+def fidelity(
+    sae: SAE,
+    x: Float[Tensor, "vector d_in"],
+    y: Float[Tensor, "vector d_model"] | None = None,
+) -> Fidelity:
+    """Measure reconstruction and sparsity of `sae` on `x`; `y` is what a transcoder is to write."""
     if len(x) < 2:
         raise ValueError(f"a variance needs at least two vectors; got {len(x)}.")
-    mean = x.double().mean(0).to(x)
-    error = spread = cosine = length = product = 0.0
-    fired = torch.zeros(sae.W_dec.shape[0])
-    for tile in torch.split(x, TILE):
+    y = x if y is None else y
+    mean = y.double().mean(0).to(sae.W_dec)
+    error = spread = cosine = squares = product = long = true = 0.0
+    fired = torch.zeros_like(sae.b_enc)
+    for read, wanted in zip(torch.split(x, TILE), torch.split(y, TILE), strict=True):
+        tile, target = read.to(sae.W_enc), wanted.to(sae.W_dec)
         values = sae.encode(tile)
         guess = sae.decode(values, tile)
-        error += (tile - guess).square().sum().item()
-        spread += (tile - mean).square().sum().item()
+        error += (target - guess).square().sum().item()
+        spread += (target - mean).square().sum().item()
         fired += (values > 0).sum(0)
-        cosine += F.cosine_similarity(tile, guess, dim=1).sum().item()
-        length += (guess - sae.b_dec).square().sum().item()
-        product += ((tile - sae.b_dec) * (guess - sae.b_dec)).sum().item()
+        cosine += F.cosine_similarity(target, guess, dim=1).sum().item()
+        squares += (guess - sae.b_dec).square().sum().item()
+        product += ((target - sae.b_dec) * (guess - sae.b_dec)).sum().item()
+        long += guess.norm(dim=1).sum().item()
+        true += target.norm(dim=1).sum().item()
     active = fired.sum().item()
     density = fired / len(x)
     return Fidelity(
@@ -89,14 +183,23 @@ def fidelity(sae: SAE, x: Float[Tensor, "vector d_model"]) -> Fidelity:
         dead=(fired == 0).float().mean().item(),
         dense=(density > 0.1).float().mean().item(),
         cosine=cosine / len(x),
-        bias=length / product if product else float("nan"),
+        bias=squares / product if product else float("nan"),
+        length=long / true if true else float("nan"),
+        densities=tuple(densities(density.float())),
         vectors=len(x),
     )
 
 
 @torch.inference_mode()
-def statistics(sae: SAE, x: Float[Tensor, "vector d_model"]) -> Stats:
-    """How strongly and how often each feature fires on `x`: what the interface scales by."""
+def statistics(
+    sae: SAE,
+    x: Float[Tensor, "vector d_in"],
+    y: Float[Tensor, "vector d_model"] | None = None,
+) -> Stats:
+    """How strongly and how often each feature fires on `x`: what the interface scales by.
+
+    y: of a transcoder, what is found where it writes.
+    """
     peak, total, fired = (torch.zeros_like(sae.b_enc) for _ in range(3))
     for tile in torch.split(x, TILE):
         values = sae.encode(tile.to(sae.W_enc))
@@ -110,7 +213,7 @@ def statistics(sae: SAE, x: Float[Tensor, "vector d_model"]) -> Stats:
         peak=peak.cpu(),
         density=(fired / len(x)).cpu(),
         mean=(total / fired.clamp(min=1)).cpu(),
-        norm=x.float().norm(dim=1).mean().item(),
+        norm=(x if y is None else y).float().norm(dim=1).mean().item(),
         tokens=len(x),
         histogram=histogram.cpu(),
     )
@@ -137,39 +240,56 @@ def recovery(
     special: frozenset[int] | None = None,
     batch: int = 64,
 ) -> Recovery:
-    """The model's loss as it is, with `sae`'s reconstruction, and with `mean`, at `sae.hook`.
+    """The model's loss as it is, with what `sae` writes, and with `mean`, at `sae.hook_out`.
 
     Special tokens keep their activations; what is scored is how well ordinary tokens are
     predicted from ordinary tokens.
     """
-    swaps: list[Callable[[Tensor], Tensor] | None] = [None, sae, lambda x: mean.to(x).expand_as(x)]
-    totals = [0.0, 0.0, 0.0]
+    losses, moved = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
     tokens = 0
     for ids, keep in batches(texts, batch, marks(model, special)):
         scored = keep[:, :-1] & keep[:, 1:]
-        for arm, swap in enumerate(swaps):
-            totals[arm] += losses(model, ids, sae.hook, swap, keep)[scored].sum().item()
         tokens += int(scored.sum())
-    clean, spliced, ablated = (total / tokens for total in totals)
-    return Recovery(clean, spliced, ablated, tokens)
+        ids, here, next_ids = ids.to(device_of(model)), scored.to(device_of(model)), ids[:, 1:]
+        clean = None
+        for arm, hooks in enumerate(({}, _spliced(sae, keep), _ablated(sae, mean, keep))):
+            with lock(model), attached(model, hooks):
+                log = model(ids)[:, :-1][here].float().log_softmax(-1)
+            clean = log if clean is None else clean
+            wanted = next_ids[scored].to(log.device)
+            losses[arm] -= log.gather(1, wanted[:, None]).sum().item()
+            moved[arm] += (clean.exp() * (clean - log)).sum().item()
+    if not tokens:
+        raise ValueError("the texts have no ordinary token behind another, so nothing is predicted")
+    clean_loss, spliced, ablated = (total / tokens for total in losses)
+    _, kl, kl_ablated = (total / tokens for total in moved)
+    return Recovery(clean_loss, spliced, ablated, kl, kl_ablated, tokens)
 
 
-def losses(
-    model: Model,
-    ids: Int[Tensor, "text position"],
-    hook: str,
-    swap: Callable[[Tensor], Tensor] | None,
-    keep: Tensor,
-) -> Float[Tensor, "text prediction"]:
-    """Next-token losses while `swap` replaces the activations at `hook` where `keep` is set."""
+def _spliced(sae: SAE, keep: Bool[Tensor, "text position"]) -> dict[str, HookFunction]:
+    """Hooks that put what `sae` writes in place of what is there, where `keep` is set."""
+    read: list[Tensor] = []
+
+    def hold(value: Tensor) -> None:
+        read.append(value.flatten(2))
 
     def replace(value: Tensor) -> Tensor:
-        assert swap is not None
-        flat = value.flatten(2)
-        return torch.where(keep.to(flat.device)[..., None], swap(flat), flat).view_as(value)
+        x = read.pop() if sae.is_transcoder else value.flatten(2)
+        return _put(value, sae(x.to(sae.W_enc)), keep)
 
-    with lock(model), attached(model, {hook: replace} if swap else {}):
-        return next_token_losses(model, ids)
+    return {sae.hook: hold, sae.hook_out: replace} if sae.is_transcoder else {sae.hook: replace}
+
+
+def _ablated(
+    sae: SAE, mean: Float[Tensor, " d_model"], keep: Bool[Tensor, "text position"]
+) -> dict[str, HookFunction]:
+    """Hooks that put `mean` where `sae` writes."""
+    return {sae.hook_out: lambda value: _put(value, mean.expand(*value.shape[:2], -1), keep)}
+
+
+def _put(value: Tensor, new: Tensor, keep: Bool[Tensor, "text position"]) -> Tensor:
+    flat = value.flatten(2)
+    return torch.where(keep.to(flat.device)[..., None], new.to(flat), flat).view_as(value)
 
 
 @torch.inference_mode()

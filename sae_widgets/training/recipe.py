@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sae_widgets.training.objectives import Matryoshka, Objective
+from sae_widgets.training.objectives import Matryoshka, Objective, TopK
 
 MOST_SILENT = 10_000_000
 """Vectors after which a feature that never fired is dead, however long the run (Gao et al.)."""
@@ -29,8 +29,9 @@ class Recipe:
     activations are mixed. shards: into how many parts texts are dealt; None: one for each process.
     A run gives the same SAE on any number of processes that divides it.
 
-    With `frozen` the decoder keeps its random directions: a placebo. name: that of the SAE; None:
-    its hook.
+    hook_out: None, or where a transcoder writes what it reads at `hook`; with `skip` it also has a
+    linear map from the one to the other. With `frozen` the decoder keeps its random directions: a
+    placebo. name: that of the SAE; None: its hook.
     """
 
     hook: str
@@ -49,6 +50,8 @@ class Recipe:
     buffer: int = 2**17
     shards: int | None = None
     seed: int = 0
+    hook_out: str | None = None
+    skip: bool = False
     frozen: bool = False
     name: str | None = None
 
@@ -67,11 +70,23 @@ class Recipe:
             )
         if self.clip <= 0:
             raise ValueError(f"clip is the longest gradient, more than 0; got {self.clip}")
+        if self.hook_out is None and self.skip:
+            raise ValueError("skip is for transcoders: say in hook_out where this one writes")
+        if self.hook_out == self.hook:
+            raise ValueError(
+                f"a transcoder writes elsewhere than it reads, and hook_out is {self.hook!r} too; "
+                "leave it out for an SAE"
+            )
+        if self.hook_out is not None and isinstance(self.objective, TopK):
+            raise ValueError(
+                "SAELens's layout, in which SAEs are saved, has no transcoder with TopK; choose "
+                f"BatchTopK({self.objective.k})"
+            )
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision is 'float32' or 'bfloat16'; got {self.precision!r}")
 
     def filled(self, d_model: int, processes: int = 1) -> Recipe:
-        """The same with everything said that activations of `d_model` numbers settle."""
+        """The same with everything said that settles if `d_model` numbers are written."""
         d_sae = 16 * d_model if self.d_sae is None else self.d_sae
         return replace(  # which checks what is new
             self,
@@ -85,6 +100,11 @@ class Recipe:
     def rate(self, d_sae: int) -> float:
         """The peak learning rate for a dictionary of `d_sae` features."""
         return min(2e-3, 2e-4 / math.sqrt(d_sae / 2**14)) if self.lr is None else self.lr
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """Where activations are needed."""
+        return (self.hook,) if self.hook_out is None else (self.hook, self.hook_out)
 
     @property
     def silence(self) -> int:

@@ -2,7 +2,8 @@
 
 The inputs are scaled by one constant so that E[|x|^2] = d_model, which makes one learning rate
 serve models of any norm; the constant is folded into the weights when training ends, and so are
-the norms of decoder rows. Several SAEs may learn side by side from the same tokens: each is as it
+the norms of decoder rows. What a transcoder reads and what it writes have each a scale of their
+own, about their means. Several SAEs may learn side by side from the same tokens: each is as it
 would be alone.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from transformers.trainer_callback import ProgressCallback
 
 from sae_widgets.sae import SAE, JumpReLU, Relu
 from sae_widgets.training import agree
-from sae_widgets.training.activations import Rows, Stream, Vectors
+from sae_widgets.training.activations import Rows, Vectors
 from sae_widgets.training.folder import last_checkpoint, step_of
 from sae_widgets.training.objectives import Batch, Outcome
 from sae_widgets.training.recipe import Recipe
@@ -44,10 +45,20 @@ class Learner(nn.Module):
 
     threshold: Tensor  # running mean of the smallest kept value
     silent: Tensor  # [feature] steps since it last fired
-    scale: Tensor  # inputs are multiplied by it
+    scale: Tensor  # what is read is multiplied by it
+    centre: Tensor  # [d_in] taken away before that; 0 of an SAE, which has its b_dec
+    scale_out: Tensor  # what is to be written is multiplied by it
     seen: Tensor  # steps made
 
-    def __init__(self, sae: SAE, recipe: Recipe, scale: float) -> None:
+    def __init__(
+        self,
+        sae: SAE,
+        recipe: Recipe,
+        scale: float,
+        *,
+        centre: Float[Tensor, " d_in"] | None = None,
+        scale_out: float | None = None,
+    ) -> None:
         super().__init__()
         self.sae = sae
         self.recipe = recipe
@@ -56,6 +67,8 @@ class Learner(nn.Module):
         self.register_buffer("threshold", torch.tensor(-1.0))
         self.register_buffer("silent", torch.zeros(sae.d_sae, dtype=torch.long))
         self.register_buffer("scale", torch.tensor(scale))
+        self.register_buffer("centre", torch.zeros(sae.d_in) if centre is None else centre)
+        self.register_buffer("scale_out", torch.tensor(scale if scale_out is None else scale_out))
         self.register_buffer("seen", torch.tensor(0))
 
     @property
@@ -63,10 +76,18 @@ class Learner(nn.Module):
         """The features that have not fired for long."""
         return self.silent > self.recipe.silence
 
-    def forward(self, x: Float[Tensor, "vector d_model"]) -> Float[Tensor, ""]:
-        """The loss of a batch; counts firings and follows the threshold while training."""
-        x = x.float() * self.scale
-        batch = Batch(x, x, self.dead, float(self.seen) / self.recipe.steps)
+    def forward(
+        self,
+        x: Float[Tensor, "vector d_in"],
+        y: Float[Tensor, "vector d_model"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """The loss of a batch; counts firings and follows the threshold while training.
+
+        y: what a transcoder is to write; None: an SAE is to write `x`.
+        """
+        x = (x.float() - self.centre) * self.scale
+        y = x if y is None else y.float() * self.scale_out
+        batch = Batch(x, y, self.dead, float(self.seen) / self.recipe.steps)
         outcome = self.objective(self.sae, batch)
         if self.training:
             self._count(batch, outcome)
@@ -92,7 +113,9 @@ class Learner(nn.Module):
     def finished(self) -> SAE:
         """The trained SAE for activations as the model makes them, with directions of unit norm."""
         inner = self.objective.finished(self.sae, float(self.threshold))
-        sae = rescaled(inner if self.objective.unit_rows else unit(inner), float(self.scale))
+        sae = rescaled(inner if self.objective.unit_rows else unit(inner), float(self.scale_out))
+        if sae.is_transcoder:
+            sae = reading(sae, float(self.scale / self.scale_out), self.centre.to(sae.W_enc))
         sae.name = sae.title = self.recipe.name or self.recipe.hook
         return sae.requires_grad_(False).eval()
 
@@ -107,9 +130,10 @@ class Learners(nn.Module):
     def __iter__(self) -> Any:
         return iter(self.each)
 
-    def forward(self, x: Mapping[str, Float[Tensor, "vector d_model"]]) -> dict[str, Tensor]:
+    def forward(self, x: Mapping[str, Float[Tensor, "vector _"]]) -> dict[str, Tensor]:
         """The sum of the losses. The gradient of each SAE comes from its own."""
-        return {"loss": torch.stack([learner(x[learner.sae.hook]) for learner in self]).sum()}
+        losses = [learner(*(x[hook] for hook in learner.recipe.hooks)) for learner in self]
+        return {"loss": torch.stack(losses).sum()}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         # The encoder lies in memory by feature, and safetensors takes nothing that lies so.
@@ -142,6 +166,17 @@ def rescaled(sae: SAE, scale: float) -> SAE:
     sae.b_dec.div_(scale)
     if isinstance(sae.activation, JumpReLU):
         sae.activation.threshold.div_(scale)
+    return sae
+
+
+@torch.no_grad()
+def reading(sae: SAE, scale: float, centre: Float[Tensor, " d_in"]) -> SAE:
+    """The transcoder for x where it was one for scale * (x - centre), with the same output."""
+    sae.b_enc.sub_(scale * centre @ sae.W_enc)
+    sae.W_enc.mul_(scale)
+    if sae.W_skip is not None:
+        sae.b_dec.sub_(scale * sae.W_skip @ centre)
+        sae.W_skip.mul_(scale)
     return sae
 
 
@@ -186,7 +221,7 @@ class Progress(ProgressCallback):
 class Endless(IterableDataset[Vectors]):
     """A stream as torch's loader takes it."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Iterable[Vectors]) -> None:
         self.stream = stream
 
     def __iter__(self) -> Iterator[Vectors]:
@@ -203,7 +238,7 @@ class SAETrainer(Trainer):
     def __init__(
         self,
         learners: Learners,
-        activations: Rows | Stream,
+        activations: Rows | Iterable[Vectors],
         arguments: TrainingArguments,
         *,
         callbacks: Sequence[TrainerCallback] = (),
@@ -329,6 +364,8 @@ def arguments(
             "num_decay_steps": round(recipe.decay * recipe.steps),
             "decay_type": "linear",
         },
+        # Else accelerate takes each of torchrun's processes on processors for one of its own.
+        use_cpu=not torch.accelerator.is_available(),
         bf16=recipe.precision == "bfloat16",
         dataloader_drop_last=True,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -351,13 +388,19 @@ def arguments(
 
 def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
     """Train an SAE on activations in memory. Nothing is kept on disk."""
+    if recipe.hook_out is not None:
+        raise ValueError(
+            "a transcoder needs what it is to write beside what it reads; use train, which makes "
+            "both from texts"
+        )
     if len(activations) < recipe.batch:
         raise ValueError(
             f"{len(activations)} vectors do not fill one batch of {recipe.batch}: collect more, or "
             "pass a Recipe with a smaller batch"
         )
     sample = activations.sample(SAMPLE, recipe.seed)
-    learners = Learners([started(recipe.filled(sample.shape[1]), sample)])
+    recipe = recipe.filled(sample.shape[1])
+    learners = Learners([started(recipe, {recipe.hook: sample})])
     # The trainer asks for a folder, though nothing is kept there.
     with tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder:
         SAETrainer(learners, activations, arguments(recipe, folder), progress=progress).train()
@@ -366,34 +409,71 @@ def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
     return sae
 
 
-def started(recipe: Recipe, sample: Float[Tensor, "vector d_model"]) -> Learner:
+def started(recipe: Recipe, sample: Mapping[str, Float[Tensor, "vector _"]]) -> Learner:
     """A learner for vectors like those of `sample`."""
-    sample = sample.float()
-    if not torch.isfinite(sample).all():
-        raise ValueError(
-            "the activations hold NaN or infinite numbers; look at the model's output."
-        )
-    scale = math.sqrt(sample.shape[1]) / float(sample.square().sum(1).mean().sqrt())
-    return Learner(initial(recipe, geometric_median(sample[:8192] * scale)), recipe, scale)
+    for hook in recipe.hooks:
+        if not torch.isfinite(sample[hook]).all():
+            raise ValueError(
+                f"the activations at {hook!r} hold NaN or infinite numbers; look at the model's "
+                "output."
+            )
+    x = sample[recipe.hook].float()
+    if recipe.hook_out is None:
+        scale = scale_of(x)
+        first = x[:8192] * scale
+        learner = Learner(initial(recipe, geometric_median(first)), recipe, scale)
+    else:
+        y = sample[recipe.hook_out].float()
+        centre, mean = x.mean(0), y.mean(0)
+        scale, scale_out = scale_of(x - centre), scale_of(y - mean)
+        first = (x[:8192] - centre) * scale
+        sae = initial(recipe, mean * scale_out, x.shape[1])
+        learner = Learner(sae, recipe, scale, centre=centre, scale_out=scale_out)
+    learner.objective.start(learner.sae, first)
+    return learner
 
 
-def initial(recipe: Recipe, centre: Float[Tensor, " d_model"]) -> SAE:
-    """An untrained SAE: random directions of one norm, the encoder their transpose, no offsets."""
-    sae = blank(recipe, len(centre))
+def scale_of(x: Float[Tensor, "vector d"]) -> float:
+    """What makes E[|x|^2] = d."""
+    length = float(x.square().sum(1).mean().sqrt())
+    if not length:
+        raise ValueError("all activations are zero or the same; nothing can be learnt from them")
+    return math.sqrt(x.shape[1]) / length
+
+
+def initial(recipe: Recipe, centre: Float[Tensor, " d_model"], d_in: int | None = None) -> SAE:
+    """An untrained SAE: random directions of one norm, the encoder their transpose, no offsets.
+
+    A transcoder, which reads `d_in` numbers, has random directions of its own to read.
+    """
+    sae = blank(recipe, len(centre), d_in)
     generator = torch.Generator().manual_seed(recipe.seed)
-    directions = F.normalize(torch.randn(sae.d_sae, len(centre), generator=generator), dim=1)
     objective = settled(recipe.objective)
+
+    def directions(d: int) -> Tensor:
+        free = torch.randn(sae.d_sae, d, generator=generator)
+        return objective.row_norm * F.normalize(free, dim=1)
+
     with torch.no_grad():
-        sae.W_dec.copy_(objective.row_norm * directions)
-        sae.W_enc.copy_(sae.W_dec.T)
-        sae.b_dec.copy_(centre if objective.pre_bias else torch.zeros_like(centre))
+        sae.W_dec.copy_(directions(sae.d_model))
+        sae.W_enc.copy_((directions(sae.d_in) if sae.is_transcoder else sae.W_dec).T)
+        if objective.pre_bias or sae.is_transcoder:
+            sae.b_dec.copy_(centre)
     return sae
 
 
-def blank(recipe: Recipe, d_model: int) -> SAE:
+def blank(recipe: Recipe, d_model: int, d_in: int | None = None) -> SAE:
     """An SAE with the parameters that `recipe` trains."""
     objective = settled(recipe.objective)
-    sae = SAE(d_model, settled(recipe.d_sae), recipe.hook, pre_bias=objective.pre_bias)
+    sae = SAE(
+        d_model,
+        settled(recipe.d_sae),
+        recipe.hook,
+        pre_bias=objective.pre_bias and recipe.hook_out is None,
+        d_in=d_in,
+        hook_out=recipe.hook_out,
+        skip=recipe.skip,
+    )
     objective.equip(sae)
     sae.requires_grad_(True)
     sae.W_dec.requires_grad_(not recipe.frozen)

@@ -9,7 +9,7 @@ from sae_widgets.model import load_model
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory):
+def model_folder(tmp_path_factory):
     torch.set_num_threads(1)
     torch.manual_seed(3)
     config = GPT2Config(vocab_size=20, n_positions=32, n_embd=8, n_layer=2, n_head=2)
@@ -22,4 +22,9 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")  # TransformerLens reads the tokenizer from disk
     tokenizer.save_pretrained(folder)
     GPT2LMHeadModel(config).save_pretrained(folder)
-    return load_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(model_folder):
+    return load_model(model_folder)
