@@ -69,7 +69,7 @@ def training(
     known = {
         **{field: getattr(recipe, field) for field in ("hook", "steps", "batch", "d_sae")},
         "name": name,
-        "target": target(recipe),
+        "target": None if recipe.objective is None else recipe.objective.target,
         "folder": None if folder is None else str(folder),
     }
     widget = Training(
