@@ -41,7 +41,9 @@ def shared(browser, tmp_path_factory):
     trust = [sys.executable, "-m", "jupyter", "trust", *ours]
     subprocess.run(trust, env=settings, check=True, capture_output=True)
     with server(folder, notebooks) as address:
-        yield Lab(browser, address)
+        lab = Lab(browser, address)
+        yield lab
+        lab.page.close()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,9 @@ def notebook7(browser, tmp_path_factory):
     notebooks.mkdir()
     shutil.copy(NOTEBOOKS / "quickstart.ipynb", notebooks)
     with server(folder, notebooks, app="notebook") as address:
-        yield Lab(browser, address, place="notebooks")
+        lab = Lab(browser, address, place="notebooks")
+        yield lab
+        lab.page.close()
 
 
 def test_in_jupyter_notebook_the_widgets_are_read_and_steered_as_in_the_lab(notebook7):
@@ -125,6 +129,7 @@ def test_in_marimo_the_widgets_are_read_and_steered_in_their_shadow_roots(browse
             steering.get_by_role("slider").first.press("ArrowLeft")
         expect(steered).not_to_have_text(before, timeout=20_000)
         assert errors == []
+        page.close()
     finally:
         process.terminate()
         process.wait(20)

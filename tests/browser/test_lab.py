@@ -27,6 +27,7 @@ def lab(browser, tmp_path_factory):
         expect(lab.page.locator(".sae-steering").first).to_be_visible(timeout=90_000)
         lab.wait_idle()
         yield lab
+        lab.page.close()
 
 
 def heatmap(lab):
