@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import index
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +45,7 @@ from sae_widgets.steering.effects import (
 )
 from sae_widgets.steering.export import export
 from sae_widgets.steering.generation import Stop
+from sae_widgets.steering.hooks import compile_arms
 from sae_widgets.steering.neuronpedia import Imported, neuronpedia
 from sae_widgets.steering.painting import painted, repainted
 from sae_widgets.steering.presets import Presets
@@ -62,6 +64,7 @@ from sae_widgets.tokens import (
 )
 from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
 from sae_widgets.widgets.recording import Recording
+from sae_widgets.widgets.steering import check_request
 from sae_widgets.wire import told_about, told_painted, told_run, told_sweep
 
 ROWS = 200
@@ -447,9 +450,9 @@ class Session(traitlets.HasTraits):
 
     def record(
         self,
-        features: Sequence[int | AnyEdit],
-        strengths: Sequence[float] = STRENGTHS,
-        seeds: Sequence[int] = (0,),
+        features: Iterable[int | AnyEdit],
+        strengths: Iterable[float] | None = None,
+        seeds: Iterable[int] = (0,),
         *,
         prompt: str | None = None,
         length: int | None = None,
@@ -459,14 +462,16 @@ class Session(traitlets.HasTraits):
         """A steering panel that goes on working without a kernel, at what is recorded here.
 
         Each of `features` acts by itself, at every one of `strengths` and with every one of
-        `seeds`. A number stands for the recommended edit of that feature; an edit's own strength
-        does not count. panel: the one that is to have the recording, beside what it has of the
-        same prompt, length and temperature, which are its own where none are given; None: a new
-        one, of 40 tokens, greedy. Recording that is interrupted keeps what is finished.
+        `seeds`. A number stands for the recommended edit of that feature; strengths None: some
+        around the edit's own, which does not count else. panel: the one that is to have the
+        recording, beside what it has of the same prompt, length and temperature, which are its own
+        where none are given; None: a new one, of 40 tokens, greedy. Recording that is interrupted
+        keeps what is finished.
         """
+        chosen = None if strengths is None else list(map(float, strengths))
         edits = [
-            self._bound(self.recommended(each) if isinstance(each, int) else each)
-            for each in features
+            self._bound(edit if isinstance(edit, Edit) else self.recommended(index(edit)))
+            for edit in features
         ]
         self._checked(edits)
         if panel is not None:
@@ -475,11 +480,13 @@ class Session(traitlets.HasTraits):
             temperature = panel.temperature if temperature is None else temperature
         if not prompt:
             raise ValueError("a recording continues a prompt; give one in prompt=")
-        length, temperature = length or 40, temperature or 0.0
-        each = [list(map(float, strengths))] * len(edits)
+        length = 40 if length is None else length
+        temperature = 0.0 if temperature is None else temperature
         ids = self._encode(prompt, whole=True).ids
+        each = [_around(edit) if chosen is None else chosen for edit in edits]
         plan = Plan(ids, edits, each, list(seeds), length, temperature)
-        found = None if panel is None else panel.recording
+        self._check_plan(prompt, plan)
+        found: Recording | None = None
         progress, ended = Progress(), plan.told
         try:
             for more in self._takes(prompt, plan, lambda: None, progress):
@@ -488,7 +495,12 @@ class Session(traitlets.HasTraits):
             if found is None:
                 raise
             ended = f"{plan.told}; stopped, and what is finished is kept"
-        rows = [_nearest(edit, strengths) for edit in plan.strong]
+        except Exception:
+            if found is not None and panel is not None:
+                panel.also(found)
+            raise
+        assert found is not None  # a plan has takes
+        rows = [_nearest(*each) for each in zip(plan.strong, plan.strengths, strict=True)]
         if panel is None:
             shown = [replace(rows[0], on=True), *rows[1:]]
             panel = self.steer(
@@ -498,9 +510,17 @@ class Session(traitlets.HasTraits):
             panel.prompt, panel.length, panel.temperature = prompt, length, temperature
             here = [_bare(edit) for edit in self.edits]
             self.edits = [*self.edits, *(row for row in rows if _bare(row) not in here)]
-        panel.recording = found
+        panel.also(found)
         progress.end(ended)
         return panel
+
+    def _check_plan(self, prompt: str, plan: Plan) -> None:
+        """Raise if a plan cannot be carried out to its end: before it takes its time."""
+        settings = {"length": plan.length, "temperature": plan.temperature, "seed": plan.seeds[0]}
+        check_request({"id": 0, "prompt": prompt, "edits": [], "control": "", **settings})
+        for edit, strengths in zip(plan.strong, plan.strengths, strict=True):
+            strongest = replace(edit, strength=max(strengths, key=abs), on=True)
+            compile_arms(self.model, self.saes, [Arm("strongest", (strongest,))])
 
     def steer_feature(self, feature: int, sae: str | None = None) -> None:
         """Select `feature` of `sae` (or the chosen one); add an edit for it unless there is one."""

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import GPT2LMHeadModel
-from waiting import until
+from waiting import end, until
 
 import sae_widgets as sw
 from sae_widgets.share.source import in_folder
@@ -45,16 +45,6 @@ def traits_of(widget):
     return json.loads(json.dumps(state))
 
 
-def close(*widgets):
-    """Close widgets, and wait until none of their threads works on the model any more."""
-    for widget in widgets:
-        widget.close()
-    for widget in widgets:
-        for name in ("_executor", "_sweeps", "_measures"):
-            if hasattr(widget, name):
-                getattr(widget, name).join()
-
-
 @pytest.fixture(scope="module")
 def saved(session):
     """The traits of a heatmap and of a panel that has written twice."""
@@ -67,7 +57,7 @@ def saved(session):
     panel.start()
     until(lambda: panel.here == 2 and panel.status["state"] == "done")
     found = [traits_of(heatmap), traits_of(panel)]
-    close(heatmap, panel)
+    end(heatmap, panel)
     return found
 
 
@@ -121,7 +111,7 @@ def opened(model, tmp_path):
         return shared
 
     yield open_it
-    close(*made)
+    end(*made)
 
 
 # What comes back
@@ -166,12 +156,12 @@ def test_what_was_recorded_comes_along_and_is_checked(model, tmp_path):
     for path in (tmp_path / "page.html", written(tmp_path, made)):
         (again,), _ = sw.open_shared(path, model, saes())
         assert again.recording == panel.recording
-        close(again)
+        end(again)
     for wrong in ("", numbers[:-4], "no base64", None, [1]):
         model_state["buffers"][0]["data"] = wrong
         with pytest.raises(ValueError, match=r"widget 1 .steering.: a recording ends too early"):
             sw.open_shared(written(tmp_path, made), model, saes())
-    close(panel)
+    end(panel)
 
 
 def test_the_demo_opens_by_itself(tmp_path):
@@ -511,7 +501,7 @@ def tamper(tmp_path, model, saved):
             shared = sw.open_shared(written(tmp_path, notebook([changed])), model, saes())
         except ValueError:
             return
-        close(*shared.widgets)
+        end(*shared.widgets)
 
     return put
 

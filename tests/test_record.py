@@ -4,12 +4,11 @@ import base64
 import itertools
 import json
 import math
-import threading
 from dataclasses import replace
 
 import pytest
 import tiny
-from waiting import until
+from waiting import end, until
 
 import sae_widgets as sw
 from sae_widgets.steering.effects import effects
@@ -25,11 +24,7 @@ SEEDS = [3, 1]
 def session(model):
     made = sw.Session(model, tiny.make_sae(), sample=None)
     yield made
-    for panel in list(made._steerings):
-        panel.close()
-    for thread in threading.enumerate():
-        if thread.name == "sae-widget":
-            thread.join(10)
+    end(*made._steerings)
 
 
 @pytest.fixture
@@ -123,6 +118,32 @@ def test_what_is_finished_is_kept_when_recording_is_interrupted(session, monkeyp
     assert len(panel.edits) == 3
 
 
+def test_what_is_finished_is_kept_beside_what_somebody_else_has_recorded_meanwhile(
+    session, monkeypatch
+):
+    panel = session.record([5], [1.0], prompt=PROMPT, length=2)
+
+    def failing(*args, **keys):
+        takes = record(*args, **keys)
+        yield next(takes)
+        # As the button does.
+        panel.also(replace(panel.recording, takes=(replace(first, seed=7),)))
+        raise RuntimeError("the model is gone")
+
+    first = panel.recording.takes[0]
+    monkeypatch.setattr("sae_widgets.session.record", failing)
+    with pytest.raises(RuntimeError, match="the model is gone"):
+        session.record(iter([EDITS[1], EDITS[2]]), iter([2.0]), panel=panel)
+    found = [(take.edit["op"], take.seed) for take in panel.recording.takes]
+    assert found == [("add", 0), ("add", 7), ("scale", 0)]
+
+
+def test_where_nobody_says_an_edit_is_recorded_around_its_own_strength(session):
+    panel = session.record([sw.Add(5, 1.5, unit="raw")], prompt=PROMPT, length=1)
+    assert panel.recording.takes[0].strengths == (-1.5, -0.75, 0.375, 0.75, 1.125, 1.5, 2.25, 3.0)
+    assert panel.edits[0]["strength"] == 1.5
+
+
 def test_a_panel_records_what_the_browser_asks_for_and_tells_how_far_it_is(session):
     panel = session.steer(PROMPT, EDITS[:2], length=3)
     told = []
@@ -171,6 +192,10 @@ def test_recording_that_is_stopped_keeps_what_is_finished_and_says_so(session, m
         ({"seeds": []}, "at least one seed"),
         ({"seeds": [0, 0]}, r"each once; got \[0, 0\]"),
         ({"seeds": [-1]}, "whole numbers from 0"),
+        ({"length": 2500}, "writes 1 to 2000 tokens; got length 2500"),
+        ({"length": 0}, "writes 1 to 2000 tokens; got length 0"),
+        ({"temperature": 20.0}, "0 .greedy. to 10; got 20"),
+        ({"strengths": [0.5, -1e39]}, "farther than numbers go"),
         ({"prompt": ""}, "continues a prompt; give one in prompt="),
         ({"seeds": range(900), "length": 30},
          r"7,200 runs of 30 tokens, about 1,\d\d\d kB in the notebook, and 1,000 kB is the most"),

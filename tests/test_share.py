@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 from nbconvert.exporters import HTMLExporter, LatexExporter, MarkdownExporter
+from nbconvert.preprocessors import Preprocessor
 from PIL import Image
 from test_training_widget import line, training
 from test_widgets import EDIT, heatmap, steering
@@ -23,12 +24,14 @@ from test_widgets import EDIT, heatmap, steering
 import sae_widgets as sw
 from sae_widgets.share import numbers
 from sae_widgets.share.axis import linear, logarithmic
+from sae_widgets.share.clean import STATE
 from sae_widgets.share.color import INK, LINE, NEW, PAGE, WARM, WELL, ramp, shade
-from sae_widgets.share.exporter import STATE, VIEW, SaeHTMLExporter
+from sae_widgets.share.exporter import SaeHTMLExporter
 from sae_widgets.share.flow import LINE_HEIGHT, MOST_LINES, Stretch, fork, lay, moved
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.recording import Recorded, data, policy, script
 from sae_widgets.share.sheet import SCALE, TEXT, Sheet, printable
+from sae_widgets.share.stored import VIEW
 from sae_widgets.share.training import fine
 from sae_widgets.share.twin import leave_twin
 
@@ -606,6 +609,46 @@ def test_an_exported_notebook_has_views_for_twins_and_no_other_script(executed):
     assert values[traits["text"]] == "three four five"
     assert base64.b64decode(values[traits["row"]]) == np.array([1, 0], "<u2").tobytes()
     assert executed.metadata.widgets[STATE]["state"]  # what was given is not changed
+
+
+def test_a_notebook_that_the_exporter_itself_runs_has_live_widgets_too(executed):
+    class Runs(Preprocessor):
+        def preprocess(self, nb, resources):  # noqa: ARG002
+            return nbformat.from_dict(json.loads(json.dumps(executed))), resources
+
+    exporter = SaeHTMLExporter()
+    exporter.register_preprocessor(Runs, enabled=True)
+    page, _ = exporter.from_notebook_node(nbformat.v4.new_notebook())
+    assert re.findall(r'data-sae-view="(\d)"><img', page) == ["0", "1", "2"]
+
+
+def test_what_is_no_whole_page_is_refused_because_nothing_would_keep_it_from_the_network(executed):
+    with pytest.raises(ValueError, match="use one that makes a whole page, such as 'lab'"):
+        SaeHTMLExporter(template_name="basic").from_notebook_node(executed)
+
+
+def test_odd_state_of_others_and_odd_markup_take_nothing_from_a_page(executed):
+    odd = nbformat.from_dict(json.loads(json.dumps(executed)))
+    states = odd.metadata.widgets[STATE]["state"]
+    states["a"], states["b"] = {}, {"state": {}, "buffers": [{"path": ["x"], "data": "!"}]}
+    odd.cells.insert(0, nbformat.v4.new_markdown_cell("before <!-- <script> --> kept </body>"))
+    page, _ = SaeHTMLExporter().from_notebook_node(odd)
+    assert "kept" in page
+    assert page.index("kept") < page.index('data-sae-view="0"') < page.index(script())
+
+
+def test_a_page_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = sw.save_html(heatmap(), tmp_path / "page.html")
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        sw.save_html(steering()[0], path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_a_notebook_without_saved_state_keeps_its_twins(executed):

@@ -38,7 +38,12 @@ export function takesOf({ given, takes, vocab }: Partial<Recorded>, numbers: Dat
     return numbers.getUint16(at - 2, true);
   };
   const place = () => word() + ((vocab?.length ?? 0) > 65_536 ? 65_536 * word() : 0);
-  const fact = () => half(word());
+  const real = () => half(word());
+  // What is not known is no number there.
+  const fact = () => {
+    const value = real();
+    return Number.isNaN(value) ? null : value;
+  };
   const list = <T>(length: number, next: () => T) => Array.from({ length }, next);
   const token = () => text(vocab?.[place()]);
   const arm = (factor: number, strip: number): Wrote => {
@@ -53,9 +58,9 @@ export function takesOf({ given, takes, vocab }: Partial<Recorded>, numbers: Dat
       kl,
       surprise,
       distinct,
-      ratio,
+      ratio: ratio ?? 0,
       positions: [prompt, after],
-      strip: list(strip, fact),
+      strip: list(strip, real),
     };
   };
   try {
@@ -73,7 +78,8 @@ export function takesOf({ given, takes, vocab }: Partial<Recorded>, numbers: Dat
   }
   return found;
 }
-type Six = [number, number, number, number, number, number];
+type Six = [Known, Known, Known, Known, Known, Known];
+type Known = number | null;
 
 function text(value: unknown): string {
   if (typeof value !== "string") throw value;

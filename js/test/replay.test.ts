@@ -41,7 +41,7 @@ test("bytes become texts, what they cost, and a strip", () => {
     factor: 0,
     tokens: [" oven"],
     nll: 1.5,
-    concept: Number.NaN,
+    concept: null,
     kl: 0.125,
     surprise: -0.5,
     distinct: 1,

@@ -61,13 +61,20 @@ def rewrite(path: Path, data: bytes) -> None:
     # Root may write everything, and a renamed file asks only whether its folder may be written.
     if not (mode & 0o222 and os.access(path, os.W_OK)):
         raise PermissionError(errno.EACCES, "the file is write-protected")
+    put(path, data)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside what is there, which it then replaces."""
+    path = path.resolve()
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        shutil.copymode(path, part)
+        if path.exists():
+            shutil.copymode(path, part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

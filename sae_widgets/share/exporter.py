@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+from bs4 import BeautifulSoup, Doctype
+from bs4.element import PreformattedString
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 
+from sae_widgets.share.clean import STATE
 from sae_widgets.share.recording import MARK, Recorded, image, policy, scripts, style, view
-
-VIEW = "application/vnd.jupyter.widget-view+json"
-STATE = "application/vnd.jupyter.widget-state+json"
-
-ASKS = re.compile(
-    r"<script\b.*?</script\s*>|<(?:link|base)\b[^>]*>|<meta\b[^>]*\bhttp-equiv\b[^>]*>",
-    re.IGNORECASE | re.DOTALL,
-)
-"""What a page could run, or ask of the network or of the browser, before its policy is heard."""
+from sae_widgets.share.stored import VIEW, traits_of
 
 
 class SaeHTMLExporter(HTMLExporter):
@@ -36,10 +28,14 @@ class SaeHTMLExporter(HTMLExporter):
     def from_notebook_node(  # type: ignore[override] # as nbconvert's own
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **options: Any
     ) -> tuple[str, dict[str, Any]]:
-        nb = copy.deepcopy(nb)
-        recorded = place_views(nb)
         page, resources = super().from_notebook_node(nb, resources, **options)
-        return sealed(page, recorded), resources
+        return sealed(page, resources.pop(MARK)), resources
+
+    def _preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        # Last of all: other preprocessors may be what runs the notebook.
+        nb, resources = super()._preprocess(nb, resources)  # type: ignore[no-untyped-call]
+        resources[MARK] = place_views(nb)
+        return nb, resources
 
 
 def place_views(nb: NotebookNode) -> list[Recorded]:
@@ -48,8 +44,8 @@ def place_views(nb: NotebookNode) -> list[Recorded]:
     Returns the widgets in the order of their views' numbers. Where a widget's state was not saved,
     its twin stays.
     """
-    states = nb.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
-    ours = {id: made for id in states if (made := Recorded.of(_state(states[id])))}
+    states = (nb.metadata.pop("widgets", None) or {}).get(STATE, {}).get("state", {})
+    ours = {id: made for id, model in states.items() if (made := Recorded.of(traits_of(model)))}
     numbers = {id: number for number, id in enumerate(ours)}
     for cell in nb.cells:
         if "outputs" in cell:
@@ -79,16 +75,6 @@ def _part(output: Mapping[str, Any]) -> str | None:
     return part
 
 
-def _state(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The traits of a model as a notebook stores it, bytes apart from the others."""
-    stored = {
-        path[0]: base64.b64decode(buffer["data"])
-        for buffer in model.get("buffers", ())
-        if len(path := buffer["path"]) == 1
-    }
-    return {**model["state"], **stored}
-
-
 def _image(output: Mapping[str, Any]) -> str:
     """The picture of a twin."""
     told = output["metadata"]["image/png"]
@@ -98,11 +84,26 @@ def _image(output: Mapping[str, Any]) -> str:
 def sealed(page: str, recorded: list[Recorded]) -> str:
     """A page as nbconvert makes it, with our widgets in it and nothing that asks for more.
 
-    nbconvert has parsed the page and written it anew, so that no ">" is left inside of a tag.
+    A policy keeps scripts from running, but no page from leading elsewhere by a `meta` element. It
+    is parsed, and written anew, so that what a browser reads as elements is what was looked at:
+    of what browsers may read otherwise (comments, styles in the midst of a page) nothing stays.
     """
-    page = ASKS.sub("", page)
+    soup = BeautifulSoup(page, "html.parser")
+    if soup.head is None or soup.body is None:
+        raise ValueError(
+            "this template of nbconvert makes a part of a page, which can have no policy that "
+            "keeps it from the network; use one that makes a whole page, such as 'lab' or 'classic'"
+        )
+    for text in soup.find_all(string=lambda text: isinstance(text, PreformattedString)):
+        if not (isinstance(text, Doctype) and text.parent is soup):
+            text.extract()
+    for element in soup(["script", "link", "base"]):
+        element.decompose()
+    for element in soup("meta", attrs={"http-equiv": True}):
+        element.decompose()
+    for element in soup("style"):
+        if "<" in element.get_text() and soup.head not in element.parents:
+            element.decompose()
     # Scripts are allowed by hash, styles are not: those of nbconvert are in the tags themselves.
     head = f'<head><meta charset="utf-8">{policy(None)}<style>{style()}</style>'
-    page = page.replace("<head>", head, 1)
-    body, _, rest = page.rpartition("</body>")
-    return f"{body}{scripts(recorded)}</body>{rest}"
+    return str(soup).replace("<head>", head, 1) + scripts(recorded)

@@ -58,7 +58,10 @@ def open_shared(
     has the edit.
     """
     path = Path(path)
-    stored = stored_widgets(path)
+    # A training is not begun again by looking at it.
+    stored = [each for each in stored_widgets(path) if each.kind != "training"]
+    if not stored:
+        raise ValueError(f"{path.name!r} shows a training alone, which is not opened again")
     given = [sae] if isinstance(sae, SAE) else list(sae or ())
     model = None if model is None else load_model(model)
     sources: list[Source] = []

@@ -7,6 +7,7 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
+from sae_widgets.share.clean import put
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.recording import Recorded, image, policy, scripts, style, view
 from sae_widgets.widgets.panel import Frame
@@ -29,8 +30,13 @@ def save_html(
     history and the sweep.
     """
     panels = [_panel(each) for each in ([widgets] if isinstance(widgets, Frame) else widgets)]
-    recorded = [made for panel in panels if (made := Recorded.of(panel.get_state()))]
-    views = [view(number, _image(panel)) for number, panel in enumerate(panels)]
+    recorded: list[Recorded] = []
+    views = []
+    for panel in panels:
+        made = Recorded.of(panel.get_state())
+        # A class of somebody's own is not in the page's script: there is its picture.
+        views.append(view(len(recorded), _image(panel)) if made else _image(panel))
+        recorded += [made] if made else []
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"{policy([STYLE, style()])}"
@@ -39,7 +45,7 @@ def save_html(
         f"<body><main>\n{chr(10).join(views)}\n</main>{scripts(recorded)}</body></html>\n"
     )
     target = Path(path)
-    target.write_text(page, encoding="utf-8", newline="\n")
+    put(target, page.encode())
     return target
 
 
@@ -47,8 +53,8 @@ def _panel(widget: object) -> Frame:
     if isinstance(widget, Frame):
         return widget
     raise TypeError(
-        "save_html saves the widgets that `session.heatmap` and `session.steer` make; got a "
-        f"{type(widget).__name__}"
+        "save_html saves widgets, as `session.heatmap`, `session.steer` and `sw.training` make "
+        f"them; got a {type(widget).__name__}"
     )
 
 

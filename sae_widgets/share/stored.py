@@ -58,7 +58,7 @@ def _of_notebook(text: str) -> list[Stored]:
             "“Save Widget State Automatically” in the Settings menu, run the notebook and save "
             "it; or run it with `jupyter nbconvert --execute --to notebook`"
         )
-    traits = [_traits(_record(state.get(id))) for id in seen]
+    traits = [traits_of(state.get(id)) for id in seen]
     found = [
         Stored(NAMES[id], each)
         for each in traits
@@ -79,8 +79,9 @@ def _seen(cells: list[Any]) -> Iterator[str]:
                 yield id
 
 
-def _traits(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The traits of a model, those among them that are bytes and stored apart."""
+def traits_of(model: Any) -> dict[str, Any]:
+    """The traits of a model as a notebook stores it, those that are bytes and stored apart too."""
+    model = _record(model)
     found, apart = dict(_record(model.get("state"))), model.get("buffers")
     for buffer in map(_record, apart if isinstance(apart, list) else ()):
         match buffer.get("path"):

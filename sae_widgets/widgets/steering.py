@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -114,6 +115,7 @@ class Steering(Panel):
         self._sweep = sweep
         self._keep = keep
         self._record = record
+        self._keeping = threading.RLock()  # what was recorded
         self._history = History()
         self._sweeps, self._measures = worker(self._show_sweep), worker(self._show_measuring)
         self._records = worker(self._show_recorder)
@@ -146,13 +148,20 @@ class Steering(Panel):
     @property
     def recording(self) -> Recording | None:
         """What was recorded, and works without a kernel."""
-        return Recording.unpack(self.recorded, self.numbers) if self.recorded else None
+        with self._keeping:
+            return Recording.unpack(self.recorded, self.numbers) if self.recorded else None
 
     @recording.setter
     def recording(self, recording: Recording | None) -> None:
         described, numbers = ({}, b"") if recording is None else recording.pack()
-        with self.hold_sync():
+        with self._keeping, self.hold_sync():
             self.recorded, self.numbers = described, numbers
+
+    def also(self, recording: Recording) -> None:
+        """Have a recording beside what was recorded before, by whomever."""
+        with self._keeping:
+            now = self.recording
+            self.recording = recording if now is None else now.and_then(recording)
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in SETTINGS}
@@ -246,13 +255,13 @@ class Steering(Panel):
                     last = now
                     self.recorder = {"id": id, "state": "working", "text": text, "share": share}
 
-            found = before = self.recording
+            found: Recording | None = None
             try:
                 for more in self._record(request, check, tell):
                     found = more if found is None else found.and_then(more)
             finally:  # what is finished is kept
-                if found is not before:
-                    self.recording = found
+                if found is not None:
+                    self.also(found)
 
         self._records.submit(id, job)
 

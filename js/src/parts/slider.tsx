@@ -73,6 +73,7 @@ export function Slider(props: Props) {
     }
     onInput(round(next));
   };
+  const reset = snaps ? () => onInput(round(mark ?? 0)) : onReset;
   const press = (event: KeyboardEvent) => {
     if (disabled !== null) return;
     const by = event.shiftKey ? 10 * step : step;
@@ -86,7 +87,7 @@ export function Slider(props: Props) {
       () => to(max),
     ];
     const rest = { Delete: remove, Backspace: remove };
-    byKey(event, still === null ? moves : [], still === null ? { ...rest, r: onReset } : rest);
+    byKey(event, still === null ? moves : [], still === null ? { ...rest, r: reset } : rest);
   };
 
   const advice = [
@@ -126,7 +127,7 @@ export function Slider(props: Props) {
         if (event.currentTarget.hasPointerCapture(event.pointerId)) drag(event);
       }}
       onLostPointerCapture={() => setHeld(null)}
-      onDblClick={() => still === null && onReset()}
+      onDblClick={() => still === null && reset()}
       onKeyDown={press}
     >
       <div class="sae-rail" ref={track}>
