@@ -238,7 +238,7 @@ def train(
             save_every=save_every,
             progress=not quiet,
         )
-    except (ArithmeticError, OSError, RuntimeError, ValueError) as error:
+    except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError) as error:
         stop(" ".join(str(error).split()))
     if os.environ.get("RANK", "0") == "0":
         typer.echo(f"trained {folder / sae.name}: {sae.d_sae} features at {sae.hook}")

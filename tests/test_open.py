@@ -453,22 +453,18 @@ def test_hostile_texts_are_texts(opened, saved):
     assert "".join(second.run["prompt"]) == HOSTILE
 
 
-JSON = st.recursive(
+LEAVES = (
     st.none()
     | st.booleans()
     | st.integers()
     | st.just(10**400)
     | st.floats()
     | st.text(max_size=3)
-    | st.sampled_from(["signed", "lower", "add", "all", "raw"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["op", "feature", "fires", "sae", "kind", "model"]), inner
-        )
-    ),
-    max_leaves=5,
+    | st.sampled_from(["signed", "lower", "add", "all", "raw"])
 )
+NAMES = st.sampled_from(["op", "feature", "fires", "sae", "kind", "model"])
+FLAT = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(NAMES, LEAVES, max_size=3)
+JSON = FLAT | st.lists(FLAT, max_size=2) | st.dictionaries(NAMES, FLAT, max_size=2)
 
 
 def places(value, path=()):

@@ -67,11 +67,22 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 def begin(folder: Path, run: Mapping[str, Any]) -> None:
-    """Write down what a run depends on; what was in the folder before is thrown away."""
+    """Write down what a run depends on; the run that was in the folder before is thrown away."""
     if (folder / RUN).is_file():
-        shutil.rmtree(folder)
+        for path in (*folder.glob("checkpoint-*"), *saes_in(folder)):
+            shutil.rmtree(path)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def saes_in(folder: Path) -> list[Path]:
+    """Where the run in `folder` has kept SAEs."""
+    try:
+        recipes = json.loads((folder / RUN).read_text(encoding="utf-8"))["recipes"]
+        places = [folder / str(recipe["name"]) for recipe in recipes]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return [place for place in places if place.parent == folder and place.is_dir()]
 
 
 def compare(folder: Path, run: Mapping[str, Any]) -> None:

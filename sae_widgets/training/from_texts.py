@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import platform
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -113,7 +114,12 @@ def train_several(
     place = None if folder is None else Path(folder)
     if place is not None:
         kept.check(place, existing)
+    elif existing != "refuse" or save_every is not None:
+        raise ValueError("existing and save_every are about a folder; say which in folder=")
+    if save_every is not None and save_every < 1:
+        raise ValueError(f"save_every is a number of steps, at least 1; got {save_every}")
     with ExitStack() as stack:
+        stack.enter_context(alone())
         # The trainer asks for a folder also where nothing is to be kept.
         out = place or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sae-widgets-")))
         every = None if place is None else save_every or max(1, first.steps // 10)
@@ -125,10 +131,16 @@ def train_several(
         checkpoint = None
         if place is not None and existing == "resume":
             checkpoint = kept.last_checkpoint(place)
+        if existing == "resume" and (out / kept.RUN).is_file():
+            kept.compare(out, about)
         if checkpoint is None:
+            if existing == "resume" and (done := kept.saes_in(out)):
+                raise FileExistsError(
+                    f"{out} holds no checkpoint to go on from, but an SAE: {done[0].name}. Load "
+                    "it, or pass existing='replace' (--replace) to throw it away"
+                )
             learners = begun(stream, recipes)
         else:
-            kept.compare(out, about)
             shapes = [(widths[r.hooks[-1]], widths[r.hook]) for r in recipes]
             blanks = [blank(r, *shape) for r, shape in zip(recipes, shapes, strict=True)]
             learners = Learners([Learner(s, r, 1.0) for s, r in zip(blanks, recipes, strict=True)])
@@ -147,6 +159,23 @@ def train_several(
             for sae in saes:
                 save_sae(sae, place / sae.name)
     return saes
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Raise if another training goes on in this process: accelerate keeps one state for all."""
+    if not _going_on.acquire(blocking=False):
+        raise RuntimeError(
+            "another training goes on in this process: wait for it, stop it, or use a process of "
+            "its own"
+        )
+    try:
+        yield
+    finally:
+        _going_on.release()
+
+
+_going_on = threading.Lock()
 
 
 def streamed(
@@ -181,9 +210,9 @@ def begun(stream: Stream, recipes: Sequence[Recipe]) -> Learners:
 
 def finished(learners: Learners, stream: Stream, about: Mapping[str, Any]) -> list[SAE]:
     """The trained SAEs with their statistics, and where they come from."""
-    seen = stream.sample(stream.buffer)
+    seen = stream.sample(max(SAMPLE, stream.buffer))
     saes = []
-    for learner in learners:
+    for learner in learners.to("cpu"):
         sae = learner.finished()
         sae.stats = statistics(sae, seen[sae.hook], seen[sae.hook_out])
         sae.provenance = about_sae(about, learner.recipe, int(learner.seen))

@@ -43,10 +43,10 @@ def training(
     """
     check(model, [recipe])
     Corpus(texts, model.tokenizer, min(recipe.context, context_length(model)), column)
+    cell = this_cell()
+    make_room(cell)
     if folder is not None:
         kept.check(Path(folder), existing)
-    cell = this_cell()
-    make_room(cell, folder)
 
     def run(widget: Training) -> Any:
         done = kept.last_checkpoint(Path(folder)) if folder and existing == "resume" else None
@@ -92,20 +92,18 @@ def this_cell() -> str | None:
     return id
 
 
-def make_room(cell: str | None, folder: str | Path | None) -> None:
-    """End what the same cell began before: nobody sees it any more. Raise if a folder is in use."""
+def make_room(cell: str | None) -> None:
+    """End what the same cell began before: nobody sees it any more. Raise if another goes on."""
     for other, its_cell in list(_begun.items()):
         if other.over:
             continue
-        if cell is not None and cell == its_cell:
-            other.ended = True
-            other.wait()
-        elif folder is not None and other.run["folder"] is not None:
-            if Path(folder).resolve() == Path(other.run["folder"]).resolve():
-                raise ValueError(
-                    f"a training of this kernel goes on in {folder} (step {other.at['step']} of "
-                    f"{other.run['steps']}): wait for its result, stop it, or name another folder"
-                )
+        if cell is None or cell != its_cell:
+            raise ValueError(
+                f"a training of this kernel goes on ({other.run['name']}, step {other.at['step']} "
+                f"of {other.run['steps']}): wait for its result, or stop it"
+            )
+        other.ended = True
+        other.wait()
 
 
 class Watch(TrainerCallback):

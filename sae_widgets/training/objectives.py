@@ -167,7 +167,9 @@ class Matryoshka(Objective):
     def __post_init__(self) -> None:
         check_k(self.k)
         if self.prefixes is not None and (
-            not self.prefixes or list(self.prefixes) != sorted(set(self.prefixes))
+            not self.prefixes
+            or list(self.prefixes) != sorted(set(self.prefixes))
+            or self.prefixes[0] < 1
         ):
             raise ValueError(
                 f"Matryoshka prefixes must grow, and end with the dictionary's width; "
@@ -276,11 +278,12 @@ def plain(sae: SAE, activation: Activation) -> SAE:
     return copy
 
 
-def check_k(k: int) -> None:
+def check_k(k: float) -> None:
     """Raise unless `k` can be a number of features."""
-    if k < 1:
+    if not isinstance(k, int) or k < 1:
         raise ValueError(
-            f"k is the mean number of features that fire on a vector: at least 1, got {k}."
+            "k is the mean number of features that fire on a vector, a whole number from 1; "
+            f"got {k!r}."
         )
 
 

@@ -177,7 +177,7 @@ class JumpReLU(Objective):
             log_thresholds(sae).fill_(first.log())
 
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
-        z, threshold = before(sae, batch.x).relu(), log_thresholds(sae).exp()
+        z, threshold = before(sae, batch.x), log_thresholds(sae).exp()
         values = jump(z, threshold, self.bandwidth)
         guess = values @ sae.W_dec + base(sae, batch)
         found = agreed(step(z, threshold, self.bandwidth).sum(1).mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -67,6 +68,24 @@ class Recipe:
             raise ValueError(
                 "warmup and decay are shares of the run, together at most 1; got "
                 f"{self.warmup} and {self.decay}"
+            )
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise ValueError(f"lr is the highest learning rate, more than 0; got {self.lr}")
+        if not 0 <= self.beta1 < 1:
+            raise ValueError(f"beta1 is from 0 to below 1; got {self.beta1}")
+        if self.patience < 0:
+            raise ValueError(f"patience is a share of the run, from 0; got {self.patience}")
+        if self.context < 1 or self.buffer < 1 or (self.shards is not None and self.shards < 1):
+            raise ValueError(
+                "context, buffer and shards must be at least 1; got "
+                f"{self.context}, {self.buffer} and {self.shards}"
+            )
+        if self.name is not None and (
+            not self.name.strip(". ") or re.search(r"[/\\\0]|^checkpoint-|^run\.json$", self.name)
+        ):
+            raise ValueError(
+                f"an SAE is kept in a folder of its name, and {self.name!r} can name none there; "
+                "use letters, digits, '-', '_' and '.'"
             )
         if self.clip <= 0:
             raise ValueError(f"clip is the longest gradient, more than 0; got {self.clip}")

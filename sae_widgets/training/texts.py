@@ -64,11 +64,12 @@ class Paragraphs:
 
     def _is_parted(self) -> bool:
         """Whether an empty line stands between two that are not."""
-        empty = False
-        for number, line in enumerate(_lines(self.path)):
+        begun = empty = False
+        for line in _lines(self.path):
             if empty and not line.isspace():
                 return True
-            empty = number > 0 and line.isspace()
+            begun = begun or not line.isspace()
+            empty = begun and line.isspace()
         return False
 
 

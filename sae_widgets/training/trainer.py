@@ -305,6 +305,7 @@ class SAETrainer(Trainer):
             self.train(resume_from_checkpoint=str(checkpoint))
         else:
             self.learners.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        self._check_parameters()
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         loss: Any = super().compute_loss(*args, **kwargs)
@@ -314,6 +315,14 @@ class SAETrainer(Trainer):
                 f"{loss.item()}. {self._blame(args[1])} {self._last_good()}"
             )
         return loss
+
+    def _check_parameters(self) -> None:
+        """Raise if a step has made them no numbers: such are not worth keeping."""
+        if not all(bool(p.isfinite().all()) for p in self.learners.parameters()):
+            raise FloatingPointError(
+                f"training stopped at step {self.state.global_step}: the SAE's weights are no "
+                f"numbers any more. A smaller lr helps most often. {self._last_good()}"
+            )
 
     def _blame(self, inputs: Any) -> str:
         for hook, x in inputs["x"].items():
@@ -327,6 +336,7 @@ class SAETrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         step = self.state.global_step
+        self._check_parameters()
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -352,7 +362,7 @@ def arguments(
 
     A stream passes over by itself what a resumed run has seen; of rows the trainer does.
     """
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=folder,
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.batch,
@@ -384,6 +394,10 @@ def arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
     )
+    # One process uses one accelerator: copies of the learners on others would each count alone.
+    if torch.accelerator.is_available() and made.device.type != "cpu":
+        made._n_gpu = 1
+    return made
 
 
 def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:

@@ -192,7 +192,8 @@ class Training(Frame):
     def kept(self, step: int) -> None:
         """A checkpoint was written."""
         self._saved = step
-        self._tell("paused" if self.paused else "training")
+        over = self.ended or step >= self.run["steps"]
+        self._tell("finishing" if over else "paused" if self.paused else "training")
 
     # Helpers
 

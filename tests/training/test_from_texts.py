@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 
 import pytest
 import torch
@@ -65,8 +66,8 @@ def test_the_statistics_are_of_the_weights_that_come_back(model, whole):
     from sae_widgets.training.activations import collect
     from sae_widgets.training.corpus import Corpus
 
-    x = collect(model, HOOK, Corpus(TEXTS, model.tokenizer, 16))[:200]
-    assert whole.stats.tokens == 200
+    x = collect(model, HOOK, Corpus(TEXTS, model.tokenizer, 16))
+    assert whole.stats.tokens == len(x) > 200
     assert whole.stats.norm == pytest.approx(statistics(whole, x).norm, rel=0.2)
     assert whole.stats.density.sum().item() == pytest.approx(3, abs=1)
 
@@ -128,6 +129,38 @@ def test_a_run_is_not_overwritten_unless_asked(model, whole, tmp_path):
     again = trained(model, run, recipe(seed=3), existing="replace")
     assert not same(again, whole)
     assert json.loads((run / "run.json").read_text())["recipes"][0]["seed"] == 3
+
+
+def test_an_sae_whose_checkpoints_are_gone_is_not_trained_over_by_going_on(model, tmp_path):
+    run = tmp_path / "run"
+    trained(model, run)
+    (run / "notes.md").write_text("mine")
+    for checkpoint in run.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    with pytest.raises(FileExistsError, match="no checkpoint to go on from, but an SAE"):
+        trained(model, run, existing="resume")
+    with pytest.raises(ValueError, match="seed was 0 and is 3 now"):
+        trained(model, run, recipe(seed=3), existing="resume")
+    assert (run / HOOK).is_dir()
+    trained(model, run, recipe(seed=3), existing="replace")
+    assert (run / "notes.md").read_text() == "mine"
+
+
+def test_weights_that_are_no_numbers_are_not_kept_as_a_good_checkpoint(model, tmp_path):
+    class Spoil(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):  # noqa: ARG002
+            if state.global_step == 6:
+                next(iter(kwargs["model"])).sae.b_dec.data.fill_(torch.nan)
+
+    with pytest.raises(FloatingPointError, match=r"step 6: .*weights.*checkpoint is .*point-3"):
+        trained(model, tmp_path / "run", save_every=3, callbacks=[Spoil()])
+    assert not (tmp_path / "run" / "checkpoint-6").exists()
+
+
+def test_what_is_about_a_folder_needs_one(model):
+    for options in ({"existing": "resume"}, {"save_every": 3}):
+        with pytest.raises(ValueError, match="about a folder; say which"):
+            trained(model, **options)
 
 
 def test_a_folder_of_something_else_is_left_alone(model, tmp_path):

@@ -142,31 +142,28 @@ def test_the_model_can_be_used_while_it_is_trained_on(model, at_step):
     widget.result()
 
 
-def test_running_a_cell_again_ends_the_training_that_it_began_and_no_other(
-    model, at_step, monkeypatch
-):
+def test_running_a_cell_again_ends_the_training_that_it_began(model, at_step, monkeypatch):
     at_step(3, lambda widget: setattr(widget, "paused", True))
     monkeypatch.setattr(live, "this_cell", lambda: "one")
     first = begun(model)
     until(lambda: first.at["state"] == "paused", 20)
-    monkeypatch.setattr(live, "this_cell", lambda: "two")
-    other = begun(model)
-    assert not first.over
-    monkeypatch.setattr(live, "this_cell", lambda: "one")
     again = begun(model)
     assert (first.at["state"], first.over) == ("stopped", True)
-    assert not other.over
-    for widget in (other, again):
-        widget.ended = True
-        widget.result()
+    again.ended = True
+    again.result()
 
 
-def test_a_folder_in_which_a_training_goes_on_is_refused(model, tmp_path, at_step):
+def test_while_a_training_goes_on_another_is_refused(model, tmp_path, at_step, monkeypatch):
     at_step(3, lambda widget: setattr(widget, "paused", True))
+    monkeypatch.setattr(live, "this_cell", lambda: "one")
     widget = begun(model, folder=tmp_path / "run")
     until(lambda: widget.at["state"] == "paused", 20)
-    with pytest.raises(ValueError, match=r"goes on in .*run \(step 3 of 12\)"):
-        begun(model, folder=tmp_path / "run", existing="resume")
+    monkeypatch.setattr(live, "this_cell", lambda: "two")
+    with pytest.raises(ValueError, match=r"goes on \(.*, step 3 of 12\): wait"):
+        begun(model)
+    with pytest.raises(RuntimeError, match="another training goes on in this process"):
+        trained(model)
+    assert not widget.over
     widget.ended = True
     widget.result()
 

@@ -151,7 +151,7 @@ def test_the_trained_form_of_top_k_keeps_k_and_that_of_batch_top_k_has_the_thres
 
 @pytest.mark.parametrize("make", [TopK, BatchTopK, Matryoshka])
 def test_k_must_be_positive_and_fit(make):
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="a whole number from 1; got 0"):
         make(k=0)
     with pytest.raises(ValueError, match="k = 65 features cannot fire of a dictionary of 64"):
         make(k=65).check(64)

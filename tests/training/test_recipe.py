@@ -2,7 +2,7 @@
 
 import pytest
 
-from sae_widgets.training.objectives import BatchTopK, Matryoshka
+from sae_widgets.training.objectives import BatchTopK, Matryoshka, check_k
 from sae_widgets.training.recipe import Recipe
 
 
@@ -48,12 +48,29 @@ def test_all_of_it_is_json():
         ({"d_sae": 64, "objective": Matryoshka(4, (8, 32))}, "last Matryoshka prefix is 32"),
         ({"warmup": 0.5, "decay": 0.6}, "together at most 1; got 0.5 and 0.6"),
         ({"precision": "float16"}, "'float32' or 'bfloat16'; got 'float16'"),
+        ({"lr": -1e-3}, "more than 0; got -0.001"),
+        ({"lr": float("nan")}, "more than 0; got nan"),
+        ({"beta1": 1.0}, "from 0 to below 1; got 1.0"),
+        ({"patience": -0.1}, "from 0; got -0.1"),
+        ({"buffer": 0}, "at least 1; got 256, 0 and None"),
+        ({"shards": 0}, "at least 1; got 256, 131072 and 0"),
+        ({"name": "../x"}, "'../x' can name none"),
+        ({"name": "checkpoint-3"}, "'checkpoint-3' can name none"),
+        ({"name": "run.json"}, "'run.json' can name none"),
+        ({"name": ".."}, "'..' can name none"),
         ({"clip": 0.0}, "clip is the longest gradient, more than 0; got 0.0"),
     ],
 )
 def test_a_contradiction_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Recipe("h", **options)
+
+
+def test_a_number_of_features_is_a_whole_one():
+    with pytest.raises(ValueError, match=r"a whole number from 1; got 16\.0"):
+        check_k(16.0)
+    with pytest.raises(ValueError, match=r"prefixes must grow.* got \(0, 64\)"):
+        Matryoshka(k=4, prefixes=(0, 64))
 
 
 def test_a_contradiction_that_the_width_brings_is_refused_too():

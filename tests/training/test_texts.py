@@ -31,6 +31,12 @@ def test_without_empty_lines_every_line_is_a_text(tmp_path):
     assert held(path) == ["one", "two"]
 
 
+def test_empty_lines_before_the_first_text_part_nothing(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("\n\na\nb\nc\n")
+    assert list(open_texts(str(path))) == ["a", "b", "c"]
+
+
 def test_a_line_of_json_is_a_record_or_a_string(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"story": "one"}\n\n"two"\n')
