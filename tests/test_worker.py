@@ -118,9 +118,10 @@ def test_an_error_becomes_one_sentence_and_the_rest_is_kept(executor):
 
 
 def test_a_job_learns_whether_it_was_stopped_or_replaced():
-    reports, ended = Reports(), []
+    reports, begun, ended = Reports(), [], []
 
     def job(check):
+        begun.append(job)
         try:
             while True:
                 check()
@@ -131,9 +132,9 @@ def test_a_job_learns_whether_it_was_stopped_or_replaced():
 
     worker = Worker(reports.append)
     worker.submit(1, job)
-    reports.until("working")
+    until(lambda: len(begun) == 1)
     worker.submit(2, job)
-    until(lambda: reports[-1].id == 2)
+    until(lambda: len(begun) == 2)
     worker.stop(2)
     reports.until("stopped")
     assert ended == [Replaced, Cancelled]
