@@ -224,8 +224,10 @@ def digest(data: bytes) -> str:
 
 
 def source(*names: str) -> str:
-    """A fingerprint of source files of the package: other code is another configuration."""
-    return digest(b"".join((HERE.parent / name).read_bytes() for name in names))
+    """A fingerprint of source files and folders: other code is another configuration."""
+    places = [HERE.parent / name for name in names]
+    files = [file for at in places for file in (sorted(at.glob("*.py")) if at.is_dir() else [at])]
+    return digest(b"".join(file.read_bytes() for file in files))
 
 
 def world_source() -> str:
@@ -238,20 +240,20 @@ def sae_source() -> str:
     """What SAEs depend on beside their language model."""
     names = ("activations", "codes", "objectives", "recipe", "sparse", "trainer")
     training = (f"training/{name}.py" for name in names)
-    return source("demo/train.py", "model.py", "sae.py", *training)
+    return source("demo/train.py", "model", "sae.py", *training)
 
 
 def quality_source() -> str:
     """What measurements depend on beside what is measured."""
     demo = (f"demo/{name}.py" for name in ("train", "concepts", "quality", "parse"))
-    return source(*demo, "model.py", "sae.py", "training/quality.py")
+    return source(*demo, "model", "sae.py", "training/quality.py")
 
 
 def trial_source() -> str:
     """What the trials of steering depend on beside model, SAE and chosen features."""
     names = ("acts", "terms", "hooks", "generation", "prompts", "schedules")
     steering = (f"steering/{name}.py" for name in names)
-    return source("demo/train.py", "demo/trials.py", "demo/parse.py", "model.py", *steering)
+    return source("demo/train.py", "demo/trials.py", "demo/parse.py", "model", *steering)
 
 
 # Language models
