@@ -7,15 +7,8 @@ from playwright.sync_api import expect
 
 from sae_widgets.widgets import Training
 
-RUN = {
-    "name": "mine",
-    "hook": "blocks.3.hook_resid_post",
-    "steps": 100,
-    "batch": 1024,
-    "d_sae": 256,
-    "target": 16,
-    "folder": "runs/mine",
-}
+SAE = {"name": "mine", "hook": "blocks.3.hook_resid_post", "d_sae": 256, "target": 16}
+RUN = {"steps": 100, "batch": 1024, "folder": "runs/mine", "saes": [SAE]}
 
 
 def line(step):
