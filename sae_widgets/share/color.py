@@ -35,12 +35,12 @@ BAND = mixed(0.13, ACCENT, PAGE)  # strengths that are worth trying
 SAFE = mixed(0.11, ACCENT, PAGE)  # strengths that keep to the budget
 
 HUES: tuple[Color, ...] = (
-    (0, 103, 184),
-    (201, 82, 0),
-    (0, 140, 105),
-    (190, 80, 160),
-    (110, 84, 20),
-    (60, 60, 60),
+    (8, 67, 130),
+    (255, 68, 0),
+    (11, 158, 160),
+    (150, 57, 236),
+    (120, 51, 6),
+    (6, 24, 37),
 )
 """Of the lines of several SAEs in one chart; after the last comes the first again."""
 
