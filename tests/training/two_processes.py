@@ -11,4 +11,5 @@ from sae_widgets.cli import app
 
 for arguments in json.loads(sys.argv[1]):
     told = [each.replace("RANK", os.environ["RANK"]) for each in arguments]
-    app(told, standalone_mode=False)
+    if status := app(told, standalone_mode=False):
+        sys.exit(status)
