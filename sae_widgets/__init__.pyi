@@ -1,8 +1,10 @@
 from .demo.load import load_demo as load_demo
 from .features import Features as Features
 from .features import capture as capture
+from .figure import training_figure as training_figure
 from .formats import load_sae as load_sae
 from .formats import save_sae as save_sae
+from .live import training as training
 from .model import load_model as load_model
 from .sae import SAE as SAE
 from .session import Session as Session
@@ -39,10 +41,8 @@ from .steering.schedules import Values as Values
 from .steering.sweep import Sweep as Sweep
 from .training.directions import head_attribution as head_attribution
 from .training.directions import stability as stability
-from .training.figure import training_figure as training_figure
 from .training.from_texts import train as train
 from .training.from_texts import train_several as train_several
-from .training.live import training as training
 from .training.objectives import BatchTopK as BatchTopK
 from .training.objectives import Matryoshka as Matryoshka
 from .training.objectives import TopK as TopK

@@ -216,6 +216,7 @@ def train(
     from sae_widgets.training import Recipe, open_texts, read_objective
     from sae_widgets.training import folder as kept
     from sae_widgets.training import train as train_on
+    from sae_widgets.training.corpus import check_texts
 
     try:
         recipe = Recipe(
@@ -226,8 +227,10 @@ def train(
         existing: Literal["resume", "replace", "refuse"] = (
             "resume" if resume else "replace" if replace else "refuse"
         )
-        kept.check(folder, existing)  # before a model is read
+        # Before a model is read.
+        kept.check(folder, existing)
         read = open_texts(texts, subset=subset, split=split)
+        check_texts(read, column)
         sae = train_on(
             open_model(model, quiet=quiet),
             read,

@@ -264,6 +264,32 @@ def test_train_says_what_is_wrong_in_one_line(train, tmp_path, changed, message)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ("", "no texts were given"),
+        ('{"story": ""}\n{"story": " "}\n', "all of the 2 texts are blank"),
+        ('{"title": "a"}\n', "record 0 has no 'story'; it has 'title'"),
+    ],
+    ids=["empty", "blank", "column"],
+)
+def test_texts_that_hold_nothing_are_refused_before_a_model_is_read(
+    train, tmp_path, monkeypatch, held, message
+):
+    from sae_widgets import cli
+
+    def read(*_, **__):
+        raise AssertionError("a model was read")
+
+    monkeypatch.setattr(cli, "open_model", read)
+    path = tmp_path / "nothing.jsonl"
+    path.write_text(held)
+    result = train("--quiet", texts=path)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_train_cannot_go_on_and_throw_away(train):
     result = train("--resume", "--replace")
     assert result.exit_code == 2

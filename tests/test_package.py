@@ -32,6 +32,8 @@ RANKS = {
     "measuring": 4,
     "demo": 4,
     "session": 5,
+    "live": 5,
+    "figure": 5,
     "cli": 6,
     "__main__": 7,
 }
@@ -41,9 +43,6 @@ RANKS_OF_FILES = {
     "demo/train.py": 6,
     "share/open.py": 6,
     "share/source.py": 6,
-    # Here a trainer meets a widget.
-    "training/figure.py": 5,
-    "training/live.py": 5,
 }
 
 
@@ -96,6 +95,15 @@ def test_every_public_name_can_be_had_and_the_list_is_sorted():
     assert names == sorted(names)
     for name in names:
         assert getattr(sae_widgets, name).__name__ == name
+
+
+def test_a_function_is_not_hidden_by_the_package_of_its_name():
+    code = (
+        "import sae_widgets as sw, sae_widgets.steering, sae_widgets.training\n"
+        "print(callable(sw.steering), callable(sw.training))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True True"
 
 
 def test_importing_the_package_loads_neither_torch_nor_transformer_lens():

@@ -18,14 +18,14 @@ from nbclient import NotebookClient
 from nbconvert.exporters import HTMLExporter, LatexExporter, MarkdownExporter
 from nbconvert.preprocessors import Preprocessor
 from PIL import Image
-from test_training_widget import line, training
+from test_training_widget import PAIR, line, pair_line, training
 from test_widgets import EDIT, heatmap, steering
 
 import sae_widgets as sw
 from sae_widgets.share import numbers
 from sae_widgets.share.axis import linear, logarithmic
 from sae_widgets.share.clean import STATE
-from sae_widgets.share.color import INK, LINE, NEW, PAGE, WARM, WELL, ramp, shade
+from sae_widgets.share.color import HUES, INK, LINE, NEW, PAGE, WARM, WELL, ramp, shade
 from sae_widgets.share.exporter import SaeHTMLExporter
 from sae_widgets.share.flow import LINE_HEIGHT, MOST_LINES, Stretch, fork, lay, moved
 from sae_widgets.share.picture import Picture
@@ -329,6 +329,19 @@ def test_the_words_of_a_training_that_is_over_tell_its_last_figures():
         "Training of the SAE mine: 12 steps of 8 vectors, stopped at step 9: loss 0.278, "
         "FVU 0.123, L0 4.25, dead 12 %, learning rate 2e−3, gradient 1.5."
     )
+
+
+def test_the_picture_and_the_words_of_several_saes_tell_them_apart():
+    widget = told(pair_line(6), pair_line(12), saes=PAIR)
+    drawn = Picture.of(widget)
+    assert {HUES[0], HUES[1]} <= colors(drawn)
+    assert HUES[2] not in colors(drawn)
+    assert drawn.words.startswith(
+        "Training of 2 SAEs, mine, wide: 12 steps of 8 vectors, done at step 12: mine: loss 0.208, "
+    )
+    assert "; wide: loss 0.208, FVU 0.25, " in drawn.words
+    widget.sae = "wide"
+    assert Picture.of(widget).png != drawn.png
 
 
 def test_the_words_of_one_that_goes_on_are_the_same_however_far_it_is():

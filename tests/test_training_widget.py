@@ -11,15 +11,9 @@ from sae_widgets.widgets import Inline, Training
 from sae_widgets.widgets import training as module
 from sae_widgets.widgets.training import BINS, FIGURES, MOST, thinned
 
-RUN = {
-    "name": "mine",
-    "hook": "h",
-    "steps": 12,
-    "batch": 8,
-    "d_sae": None,
-    "target": 4,
-    "folder": None,
-}
+SAE = {"name": "mine", "hook": "h", "d_sae": None, "target": 4}
+RUN = {"steps": 12, "batch": 8, "folder": None, "saes": [SAE]}
+PAIR = [SAE, {"name": "wide", "hook": "g", "d_sae": 24, "target": None}]
 
 
 def line(step, **more):
@@ -100,6 +94,35 @@ def test_a_figure_that_a_line_lacks_is_not_a_number_and_a_line_without_a_loss_is
     assert widget.densities == bytes(4 * BINS)
 
 
+def pair_line(step):
+    """A line of the log of two SAEs, the figures of the second of which are its own."""
+    of_each = [line(step), line(step, fvu=0.25, densities=[9, *range(1, BINS)])]
+    named = zip(("mine", "wide"), of_each, strict=True)
+    told = {f"{name}/{figure}": x for name, each in named for figure, x in each.items()}
+    return {"step": step, "loss": 9.0, **told}
+
+
+def test_the_figures_of_several_saes_are_told_apart_by_their_names():
+    widget = training(lambda w: (w.begin(0, []), w.add(pair_line(3))), saes=PAIR)
+    first, second = struct.iter_unpack(f"<{len(FIGURES)}f", widget.figures)
+    assert (first[0], first[2], second[0], second[2]) == (3, 0.5, 3, 0.25)
+    assert first[1] == pytest.approx(2.5 / 3)  # its own loss, and not that of both
+    counts = struct.unpack(f"<{2 * BINS}I", widget.densities)
+    assert (counts[0], counts[BINS]) == (3, 9)
+    (kept,) = widget.lines
+    assert (kept["step"], kept["mine/fvu"], kept["wide/fvu"]) == (3, 0.5, 0.25)
+    assert repr(widget) == "Training('mine', 'wide', 12 steps)"
+
+
+def test_one_of_several_saes_is_chosen_and_only_one_that_there_is():
+    widget = training(saes=PAIR)
+    assert widget.sae == "mine"
+    widget.sae = "wide"
+    with pytest.raises(traitlets.TraitError, match="no SAE 'other'; it has mine, wide"):
+        widget.sae = "other"
+    assert widget.sae == "wide"
+
+
 def test_the_history_of_a_long_run_stays_small_and_ends_with_the_newest_line():
     def train(widget):
         for step in range(1, 1001):
@@ -135,8 +158,9 @@ def test_a_training_that_is_done_says_so_and_its_result_is_there():
 
 
 def test_what_becomes_known_when_training_begins_is_shown():
-    widget = training(lambda w: w.begin(0, [], d_sae=24, target=3))
-    assert (widget.run["d_sae"], widget.run["target"], widget.run["hook"]) == (24, 3, "h")
+    known = {**SAE, "d_sae": 24, "target": 3}
+    widget = training(lambda w: w.begin(0, [], saes=[known]))
+    assert widget.run == {**RUN, "saes": [known]}
 
 
 def test_a_resumed_run_begins_with_the_lines_that_it_had_and_not_with_those_before_them():

@@ -369,16 +369,21 @@ export interface SteeringTraits extends PanelTraits {
 
 /** What is known of a training run, and fixed. */
 export interface TrainingRun {
-  name: string;
-  hook: string;
   steps: number;
   batch: number;
+  /** Where checkpoints are kept; null: nowhere. */
+  folder: string | null;
+  saes: Trained[];
+}
+
+/** An SAE of the run. */
+export interface Trained {
+  name: string;
+  hook: string;
   /** How many features; null until it is known. */
   d_sae: number | null;
   /** How many of them are to fire on a vector, where the objective says so. */
   target: number | null;
-  /** Where checkpoints are kept; null: nowhere. */
-  folder: string | null;
 }
 
 export interface TrainingAt {
@@ -398,6 +403,8 @@ export interface TrainingTraits extends FrameTraits {
   at: TrainingAt;
   figures: DataView;
   densities: DataView;
+  /** The name of the SAE whose figures stand in words. */
+  sae: string;
   paused: boolean;
   ended: boolean;
   saves: number;
@@ -409,25 +416,28 @@ export type Figure = (typeof FIGURES)[number];
 /** Features that never fire, and those of each half power of ten from 10⁻⁶ to 1. */
 export const BINS = 13;
 
-/** One line of the log of a training. */
+/** What one line of the log of a training says of one SAE. */
 export type Line = Record<Figure, number> & { densities: number[] };
 
-/** The lines of the log from two byte traits. */
-export function decodeLines(figures: DataView, densities: DataView): Line[] {
+/** The lines of the log of each of `saes` SAEs, from two byte traits. */
+export function decodeLines(figures: DataView, densities: DataView, saes: number): Line[][] {
   const count = Math.min(
-    Math.floor(figures.byteLength / (4 * FIGURES.length)),
-    Math.floor(densities.byteLength / (4 * BINS)),
+    Math.floor(figures.byteLength / (4 * FIGURES.length * saes)),
+    Math.floor(densities.byteLength / (4 * BINS * saes)),
   );
-  return Array.from({ length: count }, (_, line) => {
-    const read = FIGURES.map((name, i) => [
+  const read = (line: number): Line => {
+    const named = FIGURES.map((name, i) => [
       name,
       figures.getFloat32(4 * (line * FIGURES.length + i), true),
     ]);
     const bins = Array.from({ length: BINS }, (_, bin) =>
       densities.getUint32(4 * (line * BINS + bin), true),
     );
-    return { ...(Object.fromEntries(read) as Record<Figure, number>), densities: bins };
-  });
+    return { ...(Object.fromEntries(named) as Record<Figure, number>), densities: bins };
+  };
+  return Array.from({ length: saes }, (_, sae) =>
+    Array.from({ length: count }, (_, line) => read(line * saes + sae)),
+  );
 }
 
 /** The non-zero cells of a heatmap, row after row: row `r` is `start[r] … start[r + 1]`. */

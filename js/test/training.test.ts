@@ -25,9 +25,15 @@ function lines(steps: number[], loss: (step: number) => number = (step) => 1 / s
 const TRAINING: TrainingTraits = {
   status: { id: 1, state: "working", text: "", detail: "", seconds: 0 },
   about: {},
-  run: { name: "mine", hook: "h", steps: 40, batch: 8, d_sae: 24, target: 4, folder: "runs/a" },
+  run: {
+    steps: 40,
+    batch: 8,
+    folder: "runs/a",
+    saes: [{ name: "mine", hook: "h", d_sae: 24, target: 4 }],
+  },
   at: { state: "training", step: 30, seconds: 3, left: 1, saved: 20, saves: 0 },
   ...lines([10, 20, 30]),
+  sae: "mine",
   paused: false,
   ended: false,
   saves: 0,
@@ -70,12 +76,14 @@ const told = () => el.querySelector(".sae-told .sae-number")?.textContent;
 
 test("lines are read from two byte traits, wherever their bytes lie", () => {
   const { figures, densities } = lines([7, 9]);
-  const [first, second, ...rest] = decodeLines(figures, densities);
+  const [[first, second, ...rest] = []] = decodeLines(figures, densities, 1);
   expect(rest).toEqual([]);
   expect(first).toMatchObject({ step: 7, fvu: 0.5, l0: 4.25, dead: 0.25, grad_norm: 1.5 });
   expect(second?.densities.slice(0, 3)).toEqual([9, 10, 11]);
   const half = new DataView(densities.buffer, densities.byteOffset, 4 * BINS);
-  expect(decodeLines(figures, half)).toHaveLength(1);
+  expect(decodeLines(figures, half, 1)[0]).toHaveLength(1);
+  const [mine, wide] = decodeLines(figures, densities, 2);
+  expect([mine?.map(({ step }) => step), wide?.map(({ step }) => step)]).toEqual([[7], [9]]);
 });
 
 test("every figure has a chart that says what it comes to, for who cannot see it", async () => {
@@ -184,6 +192,31 @@ test("what cannot be drawn breaks its curve and nothing else", async () => {
   expect(path.match(/M/g)).toHaveLength(2);
   expect(path.match(/L/g)).toHaveLength(1);
   expect(path).not.toContain("NaN");
+});
+
+test("several SAEs have a line each, and the one that is chosen is read and lies on top", async () => {
+  const run = {
+    ...TRAINING.run,
+    saes: [
+      { name: "mine", hook: "h", d_sae: 24, target: 4 },
+      { name: "wide", hook: "g", d_sae: 48, target: null },
+    ],
+  };
+  // Every other line is of the second.
+  const model = await show({ ...lines([10, 11, 20, 21]), run });
+  expect(charts()[0]).toBe("loss: 0.05 at step 20");
+  const loss = () => [...el.querySelectorAll("figure:first-child g")];
+  expect(loss().map((g) => g.getAttribute("data-hue"))).toEqual(["1", "0"]);
+  expect(el.querySelectorAll(".sae-target")).toHaveLength(1);
+  const [mine, wide] = el.querySelectorAll<HTMLElement>(".sae-saes button");
+  expect(mine?.getAttribute("aria-pressed")).toBe("true");
+  wide?.click();
+  await settle();
+  expect(model.saved).toEqual([{ sae: "wide" }]);
+  expect(charts()[0]).toBe("loss: 0.0476 at step 21");
+  expect(charts()[2]).toBe("L0: 4.25 at step 21");
+  expect(loss().map((g) => g.getAttribute("data-hue"))).toEqual(["0", "1"]);
+  expect(el.querySelector(".sae-foot")?.textContent).toContain("g · 48 features");
 });
 
 test("before the first line there is a sentence in place of charts", async () => {

@@ -34,6 +34,16 @@ NEW = mixed(0.17, WARM, PAGE)  # behind words that the other text does not have
 BAND = mixed(0.13, ACCENT, PAGE)  # strengths that are worth trying
 SAFE = mixed(0.11, ACCENT, PAGE)  # strengths that keep to the budget
 
+HUES: tuple[Color, ...] = (
+    (8, 67, 130),
+    (255, 68, 0),
+    (11, 158, 160),
+    (150, 57, 236),
+    (120, 51, 6),
+    (6, 24, 37),
+)
+"""Of the lines of several SAEs in one chart; after the last comes the first again."""
+
 STEPS = 33
 """Of the ramp: so many shades an eye can tell apart, and Pillow, when it makes a small file."""
 
@@ -115,7 +125,7 @@ PAINTS: tuple[Color, ...] = (
     *ramp(),
     *(
         mixed(i / EDGES, color, PAGE)
-        for color in (INK, SOFT, ACCENT, WARM, OK)
+        for color in (INK, SOFT, ACCENT, WARM, OK, *HUES)
         for i in range(1, EDGES + 1)
     ),
 )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sae_widgets.share.axis import Axis, linear, logarithmic
-from sae_widgets.share.color import ACCENT, INK, LINE, SOFT, WARM
+from sae_widgets.share.color import ACCENT, HUES, INK, LINE, SOFT, WARM, Color
 from sae_widgets.share.numbers import count, percent, strength
 from sae_widgets.share.sheet import MONO_TINY, PROSE, SMALL, TITLE, Point, Sheet, printable
 from sae_widgets.widgets.training import BINS, FIGURES
@@ -59,29 +59,37 @@ PLACES = ((0, 0), (1, 0), (2, 0), (3, 0), (2, 1), (3, 1))
 
 def words(state: State) -> str:
     """What the widget shows, for who cannot see it. While it trains, that is soon another thing."""
-    run, at = state["run"], state["at"]
-    name = printable(run["name"] or run["hook"])
-    about = f"Training of the SAE {name}: {count(run['steps'], 'step')} of {run['batch']} vectors"
-    table = _table(state)
+    run, at, table = state["run"], state["at"], _table(state)
+    names = [printable(sae["name"]) for sae in run["saes"]]
+    what = f"the SAE {names[0]}" if len(names) == 1 else f"{len(names)} SAEs, {', '.join(names)}"
+    about = f"Training of {what}: {count(run['steps'], 'step')} of {run['batch']} vectors"
     if at["state"] not in ENDS or not len(table):
         return f"{about}."
-    last = dict(zip(FIGURES, table[-1].tolist(), strict=True))
-    told = [f"{title} {form(last[figure])}" for figure, title, _, form in CHARTS]
-    return f"{about}, {ENDS[at['state']]} at step {at['step']}: {', '.join(told)}."
+    told = []
+    for name, values in zip(names, table[-1].tolist(), strict=True):
+        last = dict(zip(FIGURES, values, strict=True))
+        figures = ", ".join(f"{title} {form(last[figure])}" for figure, title, _, form in CHARTS)
+        told.append(figures if len(names) == 1 else f"{name}: {figures}")
+    return f"{about}, {ENDS[at['state']]} at step {at['step']}: {'; '.join(told)}."
 
 
 ENDS = {"done": "done", "stopped": "stopped", "failed": "ended by an error", "paused": "paused"}
 
 
 def _table(state: State) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.frombuffer(state["figures"], "<f4").reshape(-1, len(FIGURES))
+    """[line, SAE, figure]."""
+    return np.frombuffer(state["figures"], "<f4").reshape(
+        -1, len(state["run"]["saes"]), len(FIGURES)
+    )
 
 
 def picture(state: State) -> tuple[bytes, float]:
     """A training as a PNG, and how high that is."""
     sheet = Sheet(WIDTH)
     run, at, table = state["run"], state["at"], _table(state)
-    name = TITLE.cut(printable(run["name"] or run["hook"]), 420)
+    saes, chosen = run["saes"], chosen_of(state)
+    title = saes[0]["name"] if len(saes) == 1 else f"{len(saes)} SAEs from the same tokens"
+    name = TITLE.cut(printable(title), 420)
     sheet.text(EDGE, 20, name, TITLE, INK)
     sheet.text(WIDTH - EDGE, 20, _told(run, at), SMALL, SOFT, "rm")
     sheet.box(EDGE, 36, WIDTH - 2 * EDGE, 3, LINE, radius=1.5)
@@ -91,19 +99,22 @@ def picture(state: State) -> tuple[bytes, float]:
     if state["status"]["state"] == "error":
         sheet.text(EDGE, top + 16, PROSE.cut(printable(state["status"]["text"]), 930), PROSE, WARM)
         top += 32
+    if len(saes) > 1:
+        top = _legend(sheet, top, saes, chosen)
     if len(table):
         for chart, (column, row) in zip(CHARTS, PLACES, strict=True):
             left = EDGE + column * (COLUMN + GAP)
-            _curve(sheet, left, top + 10 + row * CHART, chart, table, run)
-        counts = np.frombuffer(state["densities"], "<u4").reshape(-1, BINS)[-1].tolist()
-        _densities(sheet, EDGE, top + 10 + CHART, counts)
+            _curves(sheet, left, top + 10 + row * CHART, chart, table, run, chosen)
+        counts = np.frombuffer(state["densities"], "<u4").reshape(-1, len(saes), BINS)
+        _densities(sheet, EDGE, top + 10 + CHART, counts[-1, chosen].tolist())
         top += 10 + 2 * CHART
     else:
         sheet.text(14, top + 26, "There are no figures as yet.", PROSE, SOFT)
         top += 52
     sheet.rule(top)
-    width = "" if run["d_sae"] is None else count(run["d_sae"], "feature")
-    origin = (run["hook"], width, f"{count(run['batch'], 'vector')} a step")
+    d_sae, hook = saes[chosen]["d_sae"], saes[chosen]["hook"]
+    width = "" if d_sae is None else count(d_sae, "feature")
+    origin = (hook, width, f"{count(run['batch'], 'vector')} a step")
     sheet.text(EDGE, top + 15, printable(" · ".join(filter(None, origin))), SMALL, SOFT)
     sheet.frame(top + 30)
     return sheet.png(top + 30), top + 30
@@ -124,34 +135,70 @@ def _seconds(value: float) -> str:
     return f"{int(value // 60)} min {round(value % 60)} s"
 
 
-def _curve(
+def chosen_of(state: State) -> int:
+    """The number of the SAE whose figures stand in words."""
+    return [sae["name"] for sae in state["run"]["saes"]].index(state["sae"])
+
+
+def hue(number: int, run: Mapping[str, Any]) -> Color:
+    """The colour of an SAE's lines: the ink where there is no other."""
+    return INK if len(run["saes"]) == 1 else HUES[number % len(HUES)]
+
+
+def _legend(sheet: Sheet, top: float, saes: Sequence[Mapping[str, Any]], chosen: int) -> float:
+    """The SAEs and their colours; returns how far down it reaches."""
+    x, y = float(EDGE), top + 14
+    for number, sae in enumerate(saes):
+        name = SMALL.cut(printable(sae["name"]), 300)
+        wide = 20 + SMALL.length(name)
+        if x + wide > WIDTH - EDGE:
+            x, y = float(EDGE), y + 18
+        sheet.box(x, y - 2, 14, 3, HUES[number % len(HUES)], radius=1.5)
+        sheet.text(x + 20, y, name, SMALL, INK if number == chosen else SOFT)
+        if number == chosen:
+            sheet.box(x + 20, y + 8, wide - 20, 1, INK)
+        x += wide + 16
+    return y + 8
+
+
+def _curves(
     sheet: Sheet,
     left: float,
     top: float,
     chart: Drawn,
     table: np.ndarray[Any, np.dtype[np.float32]],
     run: Mapping[str, Any],
+    chosen: int,
 ) -> None:
-    """A figure over the steps."""
-    values = table[:, FIGURES.index(chart.figure)].tolist()
-    aim = run["target"] if chart.figure == "l0" else None
-    axis = chart.axis(values if aim is None else [*values, aim])
-    told = chart.format(values[-1])
+    """A figure of every SAE over the steps; that of the chosen one stands in words."""
+    every = table[:, :, FIGURES.index(chart.figure)].T.tolist()
+    aims = [sae["target"] if chart.figure == "l0" else None for sae in run["saes"]]
+    known = [aim for aim in aims if aim is not None]
+    axis = chart.axis([*(value for values in every for value in values), *known])
+    told = chart.format(every[chosen][-1])
+    if aims[chosen] is not None:
+        told = f"{told} · target {aims[chosen]}"
     title = f"{chart.title} (log)" if axis.log else chart.title
-    _frame(sheet, left, top, COLUMN, title, told if aim is None else f"{told} · target {aim}")
+    _frame(sheet, left, top, COLUMN, title, told)
     x, room, bottom = left + AXIS, COLUMN - AXIS, top + 24 + PLOT
     _ticks(sheet, x, room, bottom, axis, chart.format)
-    if aim is not None:
-        high = bottom - PLOT * axis.place(aim)
-        sheet.line([(x, high), (x + room, high)], ACCENT, 1, dashed=True)
-    points: list[Point | None] = [
-        (x + room * step / run["steps"], bottom - PLOT * place) if math.isfinite(place) else None
-        for step, place in zip(table[:, 0].tolist(), map(axis.place, values), strict=True)
-    ]
-    for piece in _pieces(points):
-        sheet.line(piece, INK, 1.5)
-    if points[-1] is not None:
-        sheet.disc(*points[-1], 3, INK, INK)
+    steps = table[:, 0, 0].tolist()
+    for number in sorted(range(len(every)), key=lambda number: number == chosen):
+        color, aim = hue(number, run), aims[number]
+        if aim is not None:
+            high = bottom - PLOT * axis.place(aim)
+            of_one = ACCENT if len(every) == 1 else color
+            sheet.line([(x, high), (x + room, high)], of_one, 1, dashed=True)
+        points: list[Point | None] = [
+            (x + room * step / run["steps"], bottom - PLOT * place)
+            if math.isfinite(place)
+            else None
+            for step, place in zip(steps, map(axis.place, every[number]), strict=True)
+        ]
+        for piece in _pieces(points):
+            sheet.line(piece, color, 2 if number == chosen and len(every) > 1 else 1.5)
+        if number == chosen and points[-1] is not None:
+            sheet.disc(*points[-1], 3, color, color)
     sheet.text(x, bottom + 10, "0", MONO_TINY, SOFT)
     sheet.text(x + room, bottom + 10, count(run["steps"], "step"), MONO_TINY, SOFT, "rm")
 

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
+T = TypeVar("T")
+
 
 def alone() -> bool:
     """Whether there is only one process."""
     return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks and writes for all."""
+    return alone() or dist.get_rank() == 0
+
+
+def together(act: Callable[[], T], device: torch.device | str = "cpu") -> T:
+    """What `act` gives. If it fails in one process it fails in all, so that none waits for it."""
+    error: Exception | None = None
+    try:
+        found = act()
+    except (OSError, ValueError) as raised:
+        error = raised
+    failed = bool(largest(torch.tensor(int(error is not None), device=device)))
+    if error is not None:
+        raise error
+    if failed:
+        raise RuntimeError("another process of this run cannot go on, and says why")
+    return found
 
 
 def total(x: Tensor) -> Tensor:

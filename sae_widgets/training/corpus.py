@@ -7,7 +7,7 @@ the model sees nothing in training that it will not see in a notebook.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -59,7 +59,7 @@ class Corpus:
 
 
 def check_texts(texts: Any, column: str) -> None:
-    """Raise if `texts` are not something to read texts from, again and again."""
+    """Raise if `texts` are not something to read texts from, again and again, or hold none."""
     if isinstance(texts, str):
         raise ValueError("this is one text; pass a list of texts, [text] if there is no other")
     if isinstance(texts, Mapping):
@@ -77,14 +77,34 @@ def check_texts(texts: Any, column: str) -> None:
             f"{type(texts).__name__} holds no texts; pass a list of strings or a Hugging Face "
             "dataset"
         )
-    if isinstance(texts, Sized) and len(texts) == 0:
-        raise ValueError("no texts were given, so there is nothing to train on")
     columns = getattr(texts, "column_names", None)
     if columns is not None and column not in columns:
         raise ValueError(
             f"the dataset has no column {column!r}; its columns are "
             f"{', '.join(map(repr, columns))}: pass column="
         )
+    rows = -1
+    for rows, row in enumerate(texts):
+        if string_of(row, rows, column).strip():
+            return
+    if rows < 0:
+        raise ValueError("no texts were given, so there is nothing to train on")
+    raise ValueError(f"all of the {rows + 1} texts are blank, so there is nothing to train on")
+
+
+def check_size(corpus: Corpus, special: frozenset[int], batch: int) -> None:
+    """Raise unless the texts fill a batch; no more of them are read than that takes."""
+    found = 0
+    for ids in corpus:
+        found += sum(token not in special for token in ids)
+        if found >= batch:
+            return
+    if not found:
+        raise ValueError("there is nothing to train on: the texts have no token but special ones")
+    raise ValueError(
+        f"the texts give {found} activations in all, which do not fill one batch of {batch}: pass "
+        "more texts, or a Recipe with a smaller batch"
+    )
 
 
 def string_of(row: Any, number: int, column: str) -> str:

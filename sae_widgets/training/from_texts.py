@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypedDict, Unpack
 
+import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from sae_widgets.formats import save_sae
 from sae_widgets.model import Model, check_hook, check_inference, context_length, identity
 from sae_widgets.sae import SAE
+from sae_widgets.tokens import special_ids
+from sae_widgets.training import agree
 from sae_widgets.training import folder as kept
 from sae_widgets.training.activations import Stream
-from sae_widgets.training.corpus import Corpus
+from sae_widgets.training.corpus import Corpus, check_size
 from sae_widgets.training.folder import Existing
 from sae_widgets.training.quality import statistics
 from sae_widgets.training.recipe import Recipe
@@ -55,40 +58,110 @@ TOGETHER = (
 FROZEN = "Placebo: its directions are random and were never trained; only the encoder was."
 
 
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run that nothing speaks against, as far as can be told before the model reads a text."""
+
+    model: Model
+    texts: Iterable[Any]
+    recipes: Sequence[Recipe]
+    column: str = "text"
+    folder: str | Path | None = None
+    existing: Existing = "refuse"
+    save_every: int | None = None
+
+    def __post_init__(self) -> None:
+        check(self.model, self.recipes)
+        if self.place is not None:
+            kept.check(self.place, self.existing)
+        elif self.existing != "refuse" or self.save_every is not None:
+            raise ValueError("existing and save_every are about a folder; say which in folder=")
+        if self.save_every is not None and self.save_every < 1:
+            raise ValueError(f"save_every is a number of steps, at least 1; got {self.save_every}")
+        check_size(self.corpus, special_ids(self.model.tokenizer), self.recipes[0].batch)
+
+    @property
+    def place(self) -> Path | None:
+        return None if self.folder is None else Path(self.folder)
+
+    @property
+    def corpus(self) -> Corpus:
+        context = min(self.recipes[0].context, context_length(self.model))
+        return Corpus(self.texts, self.model.tokenizer, context, self.column)
+
+    def run(self, callbacks: Sequence[TrainerCallback] = (), *, progress: bool = True) -> list[SAE]:
+        """Carry it out."""
+        first, place = self.recipes[0], self.place
+        with ExitStack() as stack:
+            stack.enter_context(alone())
+            # The trainer asks for a folder also where nothing is to be kept.
+            out = place or Path(stack.enter_context(TemporaryDirectory(prefix="sae-widgets-")))
+            every = None if place is None else self.save_every or max(1, first.steps // 10)
+            settings = arguments(first, str(out), every, streaming=True)
+            checkpoint = None if place is None else begins_at(place, self.existing, settings)
+            stream = streamed(self.model, self.corpus, self.recipes, settings)
+            widths = {hook: x.shape[1] for hook, x in stream.sample(1).items()}
+            recipes = [r.filled(widths[r.hooks[-1]], stream.shards) for r in self.recipes]
+            about = {
+                "model": about_model(self.model),
+                "texts": digest(stream.corpus),
+                "recipes": told(recipes),
+            }
+            if self.existing == "resume":
+                agree.together(lambda: may_go_on(out, about, checkpoint), settings.device)
+            if checkpoint is None:
+                learners = begun(stream, recipes)
+            else:
+                shapes = [(widths[r.hooks[-1]], widths[r.hook]) for r in recipes]
+                pairs = [(blank(r, *s), r) for r, s in zip(recipes, shapes, strict=True)]
+                learners = Learners([Learner(sae, recipe, 1.0) for sae, recipe in pairs])
+            if place is not None and checkpoint is None:
+                write_run(place, about, settings)
+            trainer = SAETrainer(
+                learners,
+                replace(stream, start=0 if checkpoint is None else kept.step_of(checkpoint)),
+                settings,
+                callbacks=callbacks,
+                progress=progress,
+            )
+            trainer.run(checkpoint)
+            saes = finished(learners, stream, about)
+            if place is not None and settings.process_index == 0:
+                for sae in saes:
+                    save_sae(sae, place / sae.name)
+        return saes
+
+
+class Options(TypedDict, total=False):
+    """What `train` may be told besides; see there."""
+
+    column: str
+    folder: str | Path | None
+    existing: Existing
+    save_every: int | None
+
+
 def train(
     model: Model,
     texts: Iterable[Any],
     recipe: Recipe,
     *,
-    column: str = "text",
-    folder: str | Path | None = None,
-    existing: Existing = "refuse",
-    save_every: int | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
+    **options: Unpack[Options],
 ) -> SAE:
     """Train an SAE on the activations that `model` makes of `texts`, statistics included.
 
     A transcoder, if the recipe says where it writes.
 
-    texts: strings, or a Hugging Face dataset whose `column` holds them; they are read anew for
-    each pass. folder: where checkpoints (one every `save_every` steps; None: every tenth of the
-    run) and the SAE are kept; None: nowhere. existing: what to do with a run that is there
+    texts: strings, or a Hugging Face dataset whose `column` ("text") holds them; they are read
+    anew for each pass. folder: where checkpoints (one every `save_every` steps; None: every tenth
+    of the run) and the SAE are kept; None: nowhere. existing: what to do with a run that is there
     already: "refuse", "resume" it from its last checkpoint, or "replace" it. callbacks: of
     `transformers.Trainer`, whose state has loss, fvu, l0, dead, learning_rate and grad_norm in its
     log_history.
     """
-    (sae,) = train_several(
-        model,
-        texts,
-        [recipe],
-        column=column,
-        folder=folder,
-        existing=existing,
-        save_every=save_every,
-        callbacks=callbacks,
-        progress=progress,
-    )
+    (sae,) = Plan(model, texts, [recipe], **options).run(callbacks, progress=progress)
     return sae
 
 
@@ -97,68 +170,42 @@ def train_several(
     texts: Iterable[Any],
     recipes: Sequence[Recipe],
     *,
-    column: str = "text",
-    folder: str | Path | None = None,
-    existing: Existing = "refuse",
-    save_every: int | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
+    **options: Unpack[Options],
 ) -> list[SAE]:
     """As `train`, several SAEs at once: the model reads each text once for all of them.
 
-    Every SAE is as it would be alone. Their recipes agree in all that is about the run.
+    Every SAE is as it would be alone. Their recipes agree in all that is about the run. In the log
+    the figures of each begin with its name and a stroke, as in "blocks.0.hook_resid_post/fvu".
     """
-    check(model, recipes)
-    first = recipes[0]
-    corpus = Corpus(texts, model.tokenizer, min(first.context, context_length(model)), column)
-    place = None if folder is None else Path(folder)
-    if place is not None:
-        kept.check(place, existing)
-    elif existing != "refuse" or save_every is not None:
-        raise ValueError("existing and save_every are about a folder; say which in folder=")
-    if save_every is not None and save_every < 1:
-        raise ValueError(f"save_every is a number of steps, at least 1; got {save_every}")
-    with ExitStack() as stack:
-        stack.enter_context(alone())
-        # The trainer asks for a folder also where nothing is to be kept.
-        out = place or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sae-widgets-")))
-        every = None if place is None else save_every or max(1, first.steps // 10)
-        settings = arguments(first, str(out), every, streaming=True)
-        stream = streamed(model, corpus, recipes, settings)
-        widths = {hook: x.shape[1] for hook, x in stream.sample(1).items()}
-        recipes = [recipe.filled(widths[recipe.hooks[-1]], stream.shards) for recipe in recipes]
-        about = {"model": about_model(model), "texts": digest(corpus), "recipes": told(recipes)}
-        checkpoint = None
-        if place is not None and existing == "resume":
-            checkpoint = kept.last_checkpoint(place)
-        if existing == "resume" and (out / kept.RUN).is_file():
-            kept.compare(out, about)
-        if checkpoint is None:
-            if existing == "resume" and (done := kept.saes_in(out)):
-                raise FileExistsError(
-                    f"{out} holds no checkpoint to go on from, but an SAE: {done[0].name}. Load "
-                    "it, or pass existing='replace' (--replace) to throw it away"
-                )
-            learners = begun(stream, recipes)
-        else:
-            shapes = [(widths[r.hooks[-1]], widths[r.hook]) for r in recipes]
-            blanks = [blank(r, *shape) for r, shape in zip(recipes, shapes, strict=True)]
-            learners = Learners([Learner(s, r, 1.0) for s, r in zip(blanks, recipes, strict=True)])
-        if place is not None and checkpoint is None:
-            write_run(place, about, settings)
-        trainer = SAETrainer(
-            learners,
-            replace(stream, start=0 if checkpoint is None else kept.step_of(checkpoint)),
-            settings,
-            callbacks=callbacks,
-            progress=progress,
+    return Plan(model, texts, recipes, **options).run(callbacks, progress=progress)
+
+
+def begins_at(place: Path, existing: Existing, settings: TrainingArguments) -> Path | None:
+    """The checkpoint that the run goes on from, if from any: all processes must see the same."""
+    agree.together(lambda: kept.check(place, existing), settings.device)
+    found = kept.last_checkpoint(place) if existing == "resume" else None
+    step = torch.tensor(-1 if found is None else kept.step_of(found), device=settings.device)
+    if agree.smallest(step) != agree.largest(step):
+        sees = "no checkpoint" if found is None else found.name
+        raise ValueError(
+            f"the processes of this run do not see the same checkpoints: in {place}, process "
+            f"{settings.process_index} sees {sees}. Name a folder that all of them share, or copy "
+            "the run to where those are that lack it"
         )
-        trainer.run(checkpoint)
-        saes = finished(learners, stream, about)
-        if place is not None and settings.process_index == 0:
-            for sae in saes:
-                save_sae(sae, place / sae.name)
-    return saes
+    return found
+
+
+def may_go_on(folder: Path, about: Mapping[str, Any], checkpoint: Path | None) -> None:
+    """Raise if the run in `folder`, if there is one, is another, or is done and cannot go on."""
+    if (folder / kept.RUN).is_file():
+        kept.compare(folder, about)
+    if checkpoint is None and (done := kept.saes_in(folder)):
+        raise FileExistsError(
+            f"{folder} holds no checkpoint to go on from, but an SAE: {done[0].name}. Load it, or "
+            "pass existing='replace' (--replace) to throw it away"
+        )
 
 
 @contextmanager
@@ -199,12 +246,6 @@ def streamed(
 def begun(stream: Stream, recipes: Sequence[Recipe]) -> Learners:
     """Untrained SAEs, at the place and in the scale of the first activations."""
     sample = stream.sample(max(SAMPLE, stream.batch))
-    for x in sample.values():
-        if len(x) < stream.batch:
-            raise ValueError(
-                f"the texts give {len(x)} activations in all, which do not fill one batch of "
-                f"{stream.batch}: pass more texts, or a Recipe with a smaller batch"
-            )
     return Learners([started(recipe, sample) for recipe in recipes])
 
 

@@ -75,52 +75,33 @@ class L1(Objective):
         return plain(sae, Relu())
 
 
-class Jump(torch.autograd.Function):
-    """z where it is above the threshold, else 0."""
+class Gate(torch.autograd.Function):
+    """z where it is above the threshold, and 1 there; else 0 and 0."""
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
         z, threshold, bandwidth = given
         ctx.save_for_backward(z, threshold)
         ctx.bandwidth = bandwidth
-        return z * (z > threshold)
+        fires = z > threshold
+        return z * fires, fires.to(z.dtype)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> Any:
         z, threshold = ctx.saved_tensors
-        (toward,) = upstream
+        to_values, to_fires = upstream
         near = (z - threshold).abs() < ctx.bandwidth / 2
-        toward_threshold = -(threshold / ctx.bandwidth) * (near * toward).sum(0)
-        return (z > threshold) * toward, toward_threshold, None
+        slope = -(near * (threshold * to_values + to_fires)).sum(0) / ctx.bandwidth
+        return (z > threshold) * to_values, slope, None
 
 
-class Step(torch.autograd.Function):
-    """1 where z is above the threshold, else 0."""
+def gate(z: Tensor, threshold: Tensor, bandwidth: float) -> tuple[Tensor, Tensor]:
+    """`z` where it is above `threshold`, and 1 there, from which `z` learns nothing.
 
-    @staticmethod
-    def forward(ctx: Any, *given: Any) -> Any:
-        z, threshold, bandwidth = given
-        ctx.save_for_backward(z, threshold)
-        ctx.bandwidth = bandwidth
-        return (z > threshold).to(z.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Any) -> Any:
-        z, threshold = ctx.saved_tensors
-        near = (z - threshold).abs() < ctx.bandwidth / 2
-        return None, -(near * upstream[0]).sum(0) / ctx.bandwidth, None
-
-
-def jump(z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """`z` where it is above `threshold`, whose gradient is -threshold / bandwidth near `z`."""
-    found: Tensor = Jump.apply(z, threshold, bandwidth)  # type: ignore[no-untyped-call]
-    return found
-
-
-def step(z: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """1 where `z` is above `threshold`, whose gradient is -1 / bandwidth near `z`; `z` has none."""
-    found: Tensor = Step.apply(z, threshold, bandwidth)  # type: ignore[no-untyped-call]
-    return found
+    The gradients of the threshold are -threshold / bandwidth and -1 / bandwidth near `z`.
+    """
+    values, fires = Gate.apply(z, threshold, bandwidth)  # type: ignore[no-untyped-call]
+    return values, fires
 
 
 def give_thresholds(sae: SAE, threshold: float) -> None:
@@ -178,9 +159,9 @@ class JumpReLU(Objective):
 
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         z, threshold = before(sae, batch.x), log_thresholds(sae).exp()
-        values = jump(z, threshold, self.bandwidth)
+        values, fires = gate(z, threshold, self.bandwidth)
         guess = values @ sae.W_dec + base(sae, batch)
-        found = agreed(step(z, threshold, self.bandwidth).sum(1).mean())
+        found = agreed(fires.sum(1).mean())
         missed = (found / self.l0 - 1).square()
         loss = error(batch, guess) + self.weight * risen(batch, self.ramp) * missed
         return Outcome(loss, guess, (values > 0).sum(0))
@@ -221,7 +202,7 @@ class TanhJumpReLU(Objective):
 
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         z, threshold, norm = before(sae, batch.x), log_thresholds(sae).exp(), sae.W_dec.norm(dim=1)
-        values = jump(z, threshold, self.bandwidth)
+        values, _ = gate(z, threshold, self.bandwidth)
         guess = values @ sae.W_dec + base(sae, batch)
         charged = (self.steepness * values * norm).tanh().sum(1).mean()
         short = ((threshold - z).relu() * norm).sum(1).mean()

@@ -15,8 +15,10 @@ LEAST = -6
 
 
 class Tally(nn.Module):
-    """Sums over vectors; they are kept in checkpoints, so that a resumed run logs the same."""
+    """Sums over steps and vectors, kept in checkpoints, so that a resumed run logs the same."""
 
+    steps: Tensor
+    loss: Tensor  # of the losses of steps
     vectors: Tensor
     error: Tensor  # of squared errors
     square: Tensor  # of squared norms
@@ -25,6 +27,8 @@ class Tally(nn.Module):
 
     def __init__(self, d_model: int, d_sae: int) -> None:
         super().__init__()
+        self.register_buffer("steps", torch.tensor(0))
+        self.register_buffer("loss", torch.tensor(0.0))
         self.register_buffer("vectors", torch.tensor(0))
         self.register_buffer("error", torch.tensor(0.0))
         self.register_buffer("square", torch.tensor(0.0))
@@ -33,11 +37,14 @@ class Tally(nn.Module):
 
     def add(
         self,
+        loss: Float[Tensor, ""],
         y: Float[Tensor, "vector d_model"],
         guess: Float[Tensor, "vector d_model"],
         fired: Int[Tensor, " feature"],
     ) -> None:
-        """Count a batch."""
+        """Count a step."""
+        self.steps += 1
+        self.loss += loss
         self.vectors += len(y)
         self.error += (y - guess).square().sum()
         self.square += y.square().sum()
@@ -47,23 +54,35 @@ class Tally(nn.Module):
     def read(self) -> dict[str, Any]:
         """The figures of all processes since the last time.
 
-        fvu: squared error as a share of the variance. l0: mean number of features that fired on a
-        vector. densities: how many features fired on a share of the vectors of 10^-6 to 10^-5.5,
-        and so on up to 1; the first number is of those that never fired.
+        loss: its mean. fvu: squared error as a share of the variance. l0: mean number of features
+        that fired on a vector. densities: how many features fired on a share of the vectors of
+        10^-6 to 10^-5.5, and so on up to 1; the first number is of those that never fired.
         """
-        vectors, error, square, whole, fired = (
-            agree.total(each)
-            for each in (self.vectors, self.error, self.square, self.sum, self.fired)
-        )
+        steps, loss, vectors, error, square, whole, fired = map(agree.total, self.buffers())
         spread = square - whole.square().sum() / vectors
         found = {
+            "loss": (loss / steps).item(),
             "fvu": (error / spread).item(),
             "l0": (fired.sum() / vectors).item(),
             "densities": densities(fired / vectors),
         }
+        self.clear()
+        return found
+
+    def gather(self) -> None:
+        """Give the sums of all processes to the first: a checkpoint keeps those that it has."""
+        for buffer in self.buffers():
+            buffer.copy_(agree.total(buffer))
+        self.scatter()
+
+    def scatter(self) -> None:
+        """After a checkpoint was read by all processes: its sums are the first one's."""
+        if not agree.is_first():
+            self.clear()
+
+    def clear(self) -> None:
         for buffer in self.buffers():
             buffer.zero_()
-        return found
 
 
 def densities(share: Float[Tensor, " feature"]) -> list[int]:

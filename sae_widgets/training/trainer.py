@@ -101,7 +101,7 @@ class Learner(nn.Module):
         if outcome.threshold is not None:
             first = bool(self.threshold < 0)
             self.threshold.lerp_(outcome.threshold, 1.0 if first else 1 - self.recipe.memory)
-        self.tally.add(batch.y, outcome.guess, outcome.fired)
+        self.tally.add(outcome.loss, batch.y, outcome.guess, outcome.fired)
 
     def log(self) -> dict[str, Any]:
         """What was counted since the last time, of all processes."""
@@ -232,7 +232,8 @@ class SAETrainer(Trainer):
     """`transformers.Trainer` for `Learners`: batches are vectors by hook point.
 
     What the log holds beside loss, learning_rate and grad_norm is in `Learner.log`; with several
-    SAEs each figure begins with the name of its own, as in "blocks.0.hook_resid_post/fvu".
+    SAEs, whose losses are added up, all figures of each also stand under its name, as in
+    "blocks.0.hook_resid_post/fvu".
     """
 
     def __init__(
@@ -294,7 +295,8 @@ class SAETrainer(Trainer):
             nn.utils.clip_grad_norm_(learner.parameters(), learner.recipe.clip)
             for learner in self.learners
         ]
-        norm: Tensor = torch.stack(norms).norm()
+        self._norms = torch.stack(norms)
+        norm: Tensor = self._norms.norm()
         return norm
 
     def run(self, checkpoint: Path | None) -> None:
@@ -337,6 +339,8 @@ class SAETrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         step = self.state.global_step
         self._check_parameters()
+        for learner in self.learners:
+            learner.tally.gather()
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -346,12 +350,23 @@ class SAETrainer(Trainer):
                 f"{self._last_good()} Make room and resume"
             ) from error
 
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_checkpoint(*args, **kwargs)
+        for learner in self.learners:
+            learner.tally.scatter()
+
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         if "loss" in logs:
-            told = [(learner.recipe.name, learner.log()) for learner in self.learners]
-            for name, figures in told:
-                start = "" if len(told) == 1 else f"{name}/"
-                logs.update({start + figure: value for figure, value in figures.items()})
+            told = [learner.log() for learner in self.learners]
+            if len(told) == 1:
+                logs.update(told[0])
+            else:
+                recipes = [learner.recipe for learner in self.learners]
+                share = logs["learning_rate"] / settled(recipes[0].lr)  # one schedule for all
+                for recipe, norm, each in zip(recipes, self._norms, told, strict=True):
+                    rate = share * settled(recipe.lr)
+                    figures = {"learning_rate": rate, "grad_norm": norm.item(), **each}
+                    logs.update({f"{recipe.name}/{figure}": x for figure, x in figures.items()})
         super().log(logs, start_time)
 
 

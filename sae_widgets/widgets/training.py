@@ -36,9 +36,10 @@ class Training(Frame):
 
     `train(widget)` carries the run out, on a thread of its own, so that the kernel stays free; it
     tells the widget of each line of the log (`add`) and of each step, and does what it is then
-    told (`after`). `run` is what is known of the run beforehand: {"name", "hook", "steps", "batch",
-    "d_sae", "target", "folder"}, where d_sae, the L0 that is aimed at, and the folder for
-    checkpoints may be None.
+    told (`after`). `run` is what is known of the run beforehand: {"steps", "batch", "folder",
+    "saes"}, of each SAE that it trains {"name", "hook", "d_sae", "target"}, where d_sae, the L0
+    that is aimed at, and the folder for checkpoints may be None. Of several SAEs, which learn from
+    the same tokens, `sae` is the name of the one whose figures stand in words.
     """
 
     _esm = bundle("training.js")
@@ -49,9 +50,10 @@ class Training(Frame):
     # {"state", "step", "seconds" so far, "left" in seconds or None, "saved": the step of the newest
     # checkpoint or None, "saves": how many of those that were asked for are dealt with}
     at = traitlets.Dict().tag(sync=True)
-    figures = traitlets.Bytes(b"").tag(sync=True)  # float32, little-endian, [line, figure]
-    densities = traitlets.Bytes(b"").tag(sync=True)  # uint32, [line, bin]
+    figures = traitlets.Bytes(b"").tag(sync=True)  # float32, little-endian, [line, SAE, figure]
+    densities = traitlets.Bytes(b"").tag(sync=True)  # uint32, [line, SAE, bin]
     # The user's.
+    sae = traitlets.Unicode("").tag(sync=True)
     paused = traitlets.Bool(False).tag(sync=True)
     ended = traitlets.Bool(False).tag(sync=True)  # stop after this step, with the SAE so far
     saves = traitlets.Int(0).tag(sync=True)  # counts how often a checkpoint was asked for
@@ -64,8 +66,7 @@ class Training(Frame):
         worker: Callable[[Report], Executor] = default_executor,
         **traits: Any,
     ) -> None:
-        self._lines: list[list[float]] = []
-        self._counts: list[list[int]] = []
+        self._lines: list[dict[str, Any]] = []
         self._step = self._begun = 0  # of the run, and where this part of it began
         self._saved: int | None = None
         self._granted = 0  # of `saves`
@@ -77,7 +78,8 @@ class Training(Frame):
         self._alone = False
         self._result: Any = None
         self._error: BaseException | None = None
-        super().__init__(worker, run=plain(dict(run)), **traits)
+        run = plain(dict(run))
+        super().__init__(worker, run=run, **{"sae": run["saes"][0]["name"], **traits})
         self._tell("starting")
         self.observe(self._on_wish, ["paused", "ended", "saves"])
         self.on_close(self._abandon)
@@ -99,11 +101,25 @@ class Training(Frame):
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What is drawn: for some steps, in their order, the figures that the log has."""
+        """What is drawn: for some steps, in their order, the figures that the log has.
+
+        Of several SAEs each figure stands under the name of its own, as in "mine/fvu".
+        """
+        starts = beginnings([each["name"] for each in self.run["saes"]])
+        names = [start + figure for start in starts for figure in (*FIGURES[1:], "densities")]
         return [
-            {**dict(zip(FIGURES, line, strict=True)), "densities": counts}
-            for line, counts in zip(self._lines, self._counts, strict=True)
+            {"step": line["step"], **{name: line[name] for name in names if name in line}}
+            for line in self._lines
         ]
+
+    @traitlets.validate("sae")
+    def _is_trained(self, proposal: Mapping[str, Any]) -> str:
+        names = [each["name"] for each in self.run["saes"]]
+        if proposal["value"] not in names:
+            raise traitlets.TraitError(
+                f"this training has no SAE {proposal['value']!r}; it has {', '.join(names)}"
+            )
+        return str(proposal["value"])
 
     @traitlets.validate("saves")
     def _can_save(self, proposal: Mapping[str, Any]) -> int:
@@ -145,7 +161,7 @@ class Training(Frame):
         self.run = plain({**self.run, **known})
         self._step = self._begun = step
         self._saved = step or None
-        self._lines, self._counts = [], []
+        self._lines = []
         for line in lines:
             self.add(line)
         self._since = time.monotonic()
@@ -155,10 +171,9 @@ class Training(Frame):
         """A line of the log; one without a loss is none."""
         if "loss" not in line:
             return
-        self._lines.append([float(line.get(name, np.nan)) for name in FIGURES])
-        self._counts.append([*line.get("densities", ()), *[0] * BINS][:BINS])
+        self._lines.append(dict(line))
         if len(self._lines) > MOST:
-            self._lines, self._counts = thinned(self._lines), thinned(self._counts)
+            self._lines = thinned(self._lines)
 
     def after(self, step: int) -> Order:
         """What is to be done after a step. Returns when the person lets it, at once as a rule."""
@@ -227,9 +242,11 @@ class Training(Frame):
         made, seconds, steps = self._step - self._begun, self._seconds(), self.run["steps"]
         # Of the first steps the time says little: they wait for the first activations.
         left = None if made < steps / 20 else (steps - self._step) * seconds / max(1, made)
+        starts = beginnings([each["name"] for each in self.run["saes"]])
+        each = [(line, start) for line in self._lines for start in starts]
         with self.hold_sync():
-            self.figures = np.array(self._lines, "<f4").tobytes()
-            self.densities = np.array(self._counts, "<u4").tobytes()
+            self.figures = np.array([figures_of(*one) for one in each], "<f4").tobytes()
+            self.densities = np.array([densities_of(*one) for one in each], "<u4").tobytes()
             self.at = {
                 "state": state,
                 "step": self._step,
@@ -240,7 +257,23 @@ class Training(Frame):
             }
 
     def __repr__(self) -> str:
-        return f"Training({self.run['name'] or self.run['hook']!r}, {self.run['steps']} steps)"
+        names = ", ".join(repr(each["name"]) for each in self.run["saes"])
+        return f"Training({names}, {self.run['steps']} steps)"
+
+
+def beginnings(names: Sequence[str]) -> list[str]:
+    """How the log begins the figures of each SAE: not at all where there is only one."""
+    return [""] if len(names) == 1 else [f"{name}/" for name in names]
+
+
+def figures_of(line: Mapping[str, Any], start: str) -> list[float]:
+    """Those of one SAE in a line of the log."""
+    return [line["step"], *(float(line.get(start + name, np.nan)) for name in FIGURES[1:])]
+
+
+def densities_of(line: Mapping[str, Any], start: str) -> list[int]:
+    """How many features of one SAE fired how often."""
+    return [*line.get(start + "densities", ()), *[0] * BINS][:BINS]
 
 
 def thinned(lines: list[Any]) -> list[Any]:

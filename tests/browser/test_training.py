@@ -7,15 +7,8 @@ from playwright.sync_api import expect
 
 from sae_widgets.widgets import Training
 
-RUN = {
-    "name": "mine",
-    "hook": "blocks.3.hook_resid_post",
-    "steps": 100,
-    "batch": 1024,
-    "d_sae": 256,
-    "target": 16,
-    "folder": "runs/mine",
-}
+SAE = {"name": "mine", "hook": "blocks.3.hook_resid_post", "d_sae": 256, "target": 16}
+RUN = {"steps": 100, "batch": 1024, "folder": "runs/mine", "saes": [SAE]}
 
 
 def line(step):
@@ -45,6 +38,33 @@ def train(widget):
         if order == "stop":
             break
     return step
+
+
+PAIR = [SAE, {"name": "wide", "hook": "blocks.1.hook_mlp_out", "d_sae": 1024, "target": 32}]
+
+
+def train_pair(widget):
+    """The second has twice the L0 and half the FVU of the first."""
+    widget.begin(0, [])
+    for step in range(1, 101):
+        one = line(step)
+        other = {**one, "l0": 2 * one["l0"], "fvu": one["fvu"] / 2}
+        named = [("mine", one), ("wide", other)]
+        told = {f"{name}/{figure}": x for name, each in named for figure, x in each.items()}
+        widget.add({"step": step, "loss": 2 * one["loss"], **told})
+        if step == 60:
+            widget.paused = True
+        if widget.after(step) == "stop":
+            break
+    return step
+
+
+@pytest.fixture
+def pair(bridge):
+    widget = Training(train_pair, {**RUN, "saes": PAIR})
+    bridge.until(lambda: widget.at["state"] == "paused", "it pauses")
+    yield widget
+    widget.close()
 
 
 def fail(widget):
@@ -153,6 +173,43 @@ def test_a_narrow_window_cuts_nothing_off(bridge, paused, theme):
         assert box["x"] >= 8
         assert box["x"] + box["width"] <= 392
         assert box["height"] > 90
+
+
+def test_of_several_saes_the_chosen_one_is_read_and_the_kernel_knows_which(bridge, pair):
+    root = bridge.show(pair)
+    fvu = root.get_by_role("img").nth(1)
+    assert fvu.locator(".sae-curve").count() == 2
+    expect(fvu).to_have_attribute("aria-label", f"FVU: {line(60)['fvu']:.3g} at step 60")
+    root.get_by_role("button", name="wide").click()
+    half = f"FVU: {line(60)['fvu'] / 2:.3g} at step 60"
+    expect(fvu).to_have_attribute("aria-label", half)
+    bridge.until(lambda: pair.sae == "wide", "the kernel hears which is chosen")
+    expect(root.locator(".sae-foot")).to_contain_text("blocks.1.hook_mlp_out · 1024 features")
+    pair.sae = "mine"
+    bridge.sees("blocks.3.hook_resid_post · 256 features")
+    expect(root.get_by_role("button", name="mine")).to_have_attribute("aria-pressed", "true")
+    press(root, "Stop")
+    bridge.sees("stopped at step 60 of 100")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [420, 1200])
+def test_the_lines_of_several_saes_have_colours_of_their_own_in_every_theme(
+    bridge, pair, theme, width
+):
+    bridge.page.set_viewport_size({"width": width, "height": 900})
+    bridge.theme(theme)
+    root = bridge.show(pair)
+    expect(root).to_have_attribute("data-theme", theme)
+    stroke = "(lines) => lines.map((line) => getComputedStyle(line).stroke)"
+    strokes = root.locator("figure").first.locator(".sae-curve").evaluate_all(stroke)
+    wanted = {
+        "light": ["rgb(255, 68, 0)", "rgb(8, 67, 130)"],
+        "dark": ["rgb(243, 132, 41)", "rgb(83, 121, 255)"],
+    }
+    assert strokes == wanted[theme]  # that which is chosen is drawn last
+    left, right = root.evaluate("(e) => [e.scrollWidth, e.clientWidth]")
+    assert left <= right
 
 
 def test_it_leaves_nothing_behind_and_works_in_a_shadow_root(bridge, paused):

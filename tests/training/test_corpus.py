@@ -70,12 +70,26 @@ def test_texts_that_are_made_anew_are_read_twice(words):
         ("a b", r"this is one text; pass a list of texts"),
         (iter(["a"]), "can be read only once; pass a list, a dataset"),
         ([], "no texts were given"),
+        (Anew([]), "no texts were given"),
+        (Anew(["", " \n"]), "all of the 2 texts are blank"),
+        (Anew([{"story": "a"}]), "record 0 has no 'text'; it has 'story'"),
         (7, "int holds no texts"),
         ({"train": ["a"], "test": ["b"]}, r"choose one of 'train', 'test', as in texts\['train'\]"),
         (Dataset.from_dict({"story": ["a"]}), "no column 'text'; its columns are 'story'"),
         (DatasetDict(train=Dataset.from_dict({"text": ["a"]})), "choose one of 'train'"),
     ],
-    ids=["string", "iterator", "empty", "number", "dict", "column", "splits"],
+    ids=[
+        "string",
+        "iterator",
+        "empty",
+        "none",
+        "blank",
+        "records",
+        "number",
+        "dict",
+        "column",
+        "splits",
+    ],
 )
 def test_what_is_no_corpus_is_refused_before_it_is_read(texts, message):
     with pytest.raises(ValueError, match=message):

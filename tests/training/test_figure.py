@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from test_from_texts import HEADS, TEXTS, recipe
+from test_from_texts import HEADS, HOOK, TEXTS, recipe
 
 import sae_widgets as sw
 from sae_widgets.training.folder import history, last_checkpoint
@@ -46,14 +46,23 @@ def test_the_figure_of_a_widget_is_that_of_its_folder(run):
             assert list(one.y) == pytest.approx(list(other.y), rel=1e-6)
 
 
-def test_what_holds_no_figures_of_one_run_is_refused(model, tmp_path):
+def test_of_several_saes_each_has_a_line_in_every_chart_and_a_place_in_the_legend(model, tmp_path):
+    pytest.importorskip("plotly")
+    both = [recipe(), recipe(HEADS)]
+    sw.train_several(model, TEXTS, both, folder=tmp_path / "two", progress=False)
+    (*_, last) = history(last_checkpoint(tmp_path / "two"))
+    curves = sw.training_figure(tmp_path / "two").data
+    assert [curve.name for curve in curves] == [HOOK, HEADS] * 7
+    assert [curve.name for curve in curves if curve.showlegend] == [HOOK, HEADS]
+    assert curves[2].y[-1] == last[f"{HOOK}/fvu"] != curves[3].y[-1] == last[f"{HEADS}/fvu"]
+    assert list(curves[13].y) == last[f"{HEADS}/densities"]
+    assert curves[0].line.color != curves[1].line.color == curves[3].line.color
+
+
+def test_what_holds_no_figures_is_refused(tmp_path):
     pytest.importorskip("plotly")
     with pytest.raises(FileNotFoundError, match="no training run with a checkpoint"):
         sw.training_figure(tmp_path)
-    both = [recipe(), recipe(HEADS)]
-    sw.train_several(model, TEXTS, both, folder=tmp_path / "two", progress=False)
-    with pytest.raises(ValueError, match="several SAEs"):
-        sw.training_figure(tmp_path / "two")
 
 
 def test_without_plotly_it_is_said_how_to_get_it(monkeypatch):

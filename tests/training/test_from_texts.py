@@ -255,6 +255,26 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_too_little_is_refused_before_the_model_reads_any_of_it(model):
+    passes = []
+    handle = model.embed.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        for texts, message in (
+            (TEXTS[:2], "give 9 activations in all"),
+            (["<s>", "<s>"], "no token but special ones"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                train(model, texts, recipe(), progress=False)
+    finally:
+        handle.remove()
+    assert passes == []
+
+
+def test_texts_that_are_all_shorter_than_a_context_are_read_whole(model, whole):
+    longer = trained(model, recipe=recipe(context=32))
+    assert same(longer, whole)
+
+
 def test_recipes_of_one_run_must_agree_and_have_names_of_their_own(model):
     with pytest.raises(ValueError, match="recipes of one run agree in batch; got 32 and 64"):
         train_several(model, TEXTS, [recipe(), recipe(HEADS, batch=64)])

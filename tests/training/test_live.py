@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_from_texts import HOOK, TEXTS, recipe, same, trained
+from test_from_texts import HEADS, HOOK, TEXTS, recipe, same, trained
 from transformers import TrainerCallback
 from waiting import until
 
 import sae_widgets as sw
-from sae_widgets.training import live
+from sae_widgets import live
 from sae_widgets.training.folder import last_checkpoint
 
 
@@ -51,13 +51,38 @@ def test_a_training_that_is_watched_gives_the_same_sae_and_shows_its_log(model, 
         assert shown["densities"] == logged["densities"]
         for name in ("loss", "fvu", "l0", "dead", "learning_rate", "grad_norm"):
             assert shown[name] == pytest.approx(logged[name], rel=1e-6)
-    assert (widget.run["d_sae"], widget.run["target"], widget.at["state"]) == (24, 3, "done")
+    (sae,) = widget.run["saes"]
+    assert (sae["d_sae"], sae["target"], widget.at["state"]) == (24, 3, "done")
+
+
+def test_several_saes_are_watched_in_one_widget_each_under_its_name(model, whole, tmp_path):
+    recipes = [recipe(), recipe(HEADS, name="heads", lr=2e-2)]
+    alone = begun(model, recipe(HEADS, lr=2e-2))
+    other = alone.result()
+    widget = sw.training(model, TEXTS, recipes, folder=tmp_path / "run")
+    saes = widget.result()
+    assert [sae.name for sae in saes] == [HOOK, "heads"]
+    assert same(saes[0], whole)
+    assert same(saes[1], other)
+    assert [sae["target"] for sae in widget.run["saes"]] == [3, 3]
+    for line, by_itself in zip(widget.lines, alone.lines, strict=True):
+        for figure in ("loss", "fvu", "l0", "dead", "learning_rate", "grad_norm", "densities"):
+            assert line[f"heads/{figure}"] == pytest.approx(by_itself[figure], rel=1e-5), figure
+    again = sw.training(model, TEXTS, recipes, folder=tmp_path / "run", existing="resume")
+    assert [sae.name for sae in again.result()] == [HOOK, "heads"]
+    assert again.figures == widget.figures
+
+
+def test_a_list_of_one_recipe_gives_a_list_of_one_sae(model, whole):
+    (sae,) = begun(model, [recipe()]).result()
+    assert same(sae, whole)
 
 
 def test_what_the_arguments_contradict_is_raised_in_the_cell(model, tmp_path):
     (tmp_path / "letter.txt").write_text("Dear Mira")
     for error, options in (
         ("no hook point", {"recipe": recipe("blocks.9.hook_resid_post")}),
+        ("do not fill one batch", {"recipe": recipe(batch=100_000)}),
         ("no training run", {"folder": tmp_path}),
     ):
         with pytest.raises((ValueError, OSError), match=error):
@@ -67,10 +92,10 @@ def test_what_the_arguments_contradict_is_raised_in_the_cell(model, tmp_path):
 
 
 def test_what_goes_wrong_later_is_on_the_screen_and_raised_by_the_result(model):
-    widget = begun(model, recipe(batch=100_000))
-    with pytest.raises(ValueError, match="do not fill one batch"):
+    widget = begun(model, recipe(shards=5))
+    with pytest.raises(ValueError, match="cannot come in equal shares"):
         widget.result()
-    assert "do not fill one batch" in widget.status["text"]
+    assert "cannot come in equal shares" in widget.status["text"]
 
 
 def test_a_stopped_run_gives_the_sae_so_far_and_goes_on_to_the_same_bits(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,10 +39,17 @@ def runs(model_folder, tmp_path_factory):
         ]
         for name, objective in OBJECTIVES.items()
     ]
+    done = launched(commands)
+    assert done.returncode == 0, done.stderr
+    return place, done
+
+
+def launched(commands):
+    """Two processes, each of which runs the same commands."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     script = str(Path(__file__).with_name("two_processes.py"))
     env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         [*launch, script, json.dumps(commands)],
         env=env,
         capture_output=True,
@@ -49,8 +57,6 @@ def runs(model_folder, tmp_path_factory):
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return place, done
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -93,3 +99,61 @@ def test_one_process_speaks_for_both(runs):
     assert done.stdout.splitlines() == [
         f"trained {place / name / HOOK}: 24 features at {HOOK}" for name in OBJECTIVES
     ]
+
+
+def command(model_folder, place, folder, *more, steps=8):
+    """Trains in a folder of `place`."""
+    texts = place / "texts.txt"
+    texts.write_text("\n".join(TEXTS))
+    options = [f"--{name}={value}" for name, value in (SHARED | {"steps": steps}).items()]
+    named = [f"--objective={OBJECTIVES['nested']}", f"--folder={place / folder}", *more]
+    return ["train", str(model_folder), str(texts), HOOK, "--quiet", "--d-sae=24", *options, *named]
+
+
+def test_a_checkpoint_that_one_process_alone_sees_is_refused_by_both_at_once(
+    model, model_folder, tmp_path
+):
+    recipe = Recipe(HOOK, 24, read_objective(OBJECTIVES["nested"]), shards=2, **SHARED)
+    sw.train(model, TEXTS, recipe, folder=tmp_path / "run-0", progress=False)
+    done = launched([command(model_folder, tmp_path, "run-RANK", "--resume")])
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if "do not see the same" in line]
+    assert len(said) == 2
+    assert any("process 0 sees checkpoint-8" in line for line in said)
+    assert any("process 1 sees no checkpoint" in line for line in said)
+    assert not (tmp_path / "run-1").exists()
+
+
+def test_a_run_that_one_process_alone_must_refuse_is_refused_by_both(model, model_folder, tmp_path):
+    other = Recipe(HOOK, 24, read_objective(OBJECTIVES["nested"]), shards=2, **SHARED | {"lr": 0.5})
+    sw.train(model, TEXTS, other, folder=tmp_path / "run-0", progress=False)
+    for checkpoint in (tmp_path / "run-0").glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    done = launched([command(model_folder, tmp_path, "run-RANK", "--resume")])
+    assert done.returncode != 0
+    assert "lr was 0.5 and is 0.01 now" in done.stderr
+    assert "another process of this run cannot go on, and says why" in done.stderr
+    assert not (tmp_path / "run-1").exists()
+
+
+def test_a_run_that_goes_on_between_two_lines_of_the_log_counts_every_vector_once(
+    model_folder, tmp_path
+):
+    """Two steps make a line, and a checkpoint comes after the first of them."""
+    run = tmp_path / "run"
+    done = launched([command(model_folder, tmp_path, "run", "--save-every=67", steps=202)])
+    assert done.returncode == 0, done.stderr
+    whole = json.loads((run / "checkpoint-202" / "trainer_state.json").read_text())["log_history"]
+    for made in (run / "checkpoint-202", run / "checkpoint-134", run / HOOK):
+        shutil.rmtree(made, ignore_errors=True)
+    kept = [path.name for path in run.glob("checkpoint-*")]
+    assert kept == ["checkpoint-201"]
+    resumed = command(model_folder, tmp_path, "run", "--save-every=67", "--resume", steps=202)
+    done = launched([resumed])
+    assert done.returncode == 0, done.stderr
+    again = json.loads((run / "checkpoint-202" / "trainer_state.json").read_text())["log_history"]
+    (one,), (other,) = (
+        [x for x in lines if x["step"] == 202 and "fvu" in x] for lines in (whole, again)
+    )
+    for figure in ("loss", "fvu", "l0", "dead", "densities"):
+        assert other[figure] == pytest.approx(one[figure], rel=1e-5), figure

@@ -1,9 +1,15 @@
-"""What torchrun starts in test_processes: the command, once for each list of its arguments."""
+"""What torchrun starts in test_processes: the command, once for each list of its arguments.
+
+RANK in an argument is the number of the process, for a folder that each has alone.
+"""
 
 import json
+import os
 import sys
 
 from sae_widgets.cli import app
 
 for arguments in json.loads(sys.argv[1]):
-    app(arguments, standalone_mode=False)
+    told = [each.replace("RANK", os.environ["RANK"]) for each in arguments]
+    if status := app(told, standalone_mode=False):
+        sys.exit(status)

@@ -77,25 +77,29 @@ interface CurveProps {
   /** The steps that `values` are of, and how many there will be. */
   steps: readonly number[];
   of: number;
-  values: readonly number[];
+  /** The figure of each SAE, and what it should come to. */
+  every: readonly { values: readonly number[]; target: number | null }[];
+  /** Which of them is read. */
+  chosen: number;
   axis: Axis;
   format: (value: number) => string;
-  /** What the figure should come to. */
-  target?: number | null;
   /** Which value is read; null: the last. */
   seen: number | null;
   onSee: (seen: number | null) => void;
 }
 
-/** A figure of the log over the steps of the run. */
+/** A figure of the log over the steps of the run, a line for each SAE. */
 export function Curve(props: CurveProps) {
-  const { title, about, steps, of, values, axis, format, target, seen, onSee } = props;
+  const { title, about, steps, of, every, chosen, axis, format, seen, onSee } = props;
+  const { values = [], target = null } = every[chosen] ?? {};
   const read = seen ?? values.length - 1;
-  const at = (i: number) => {
+  // The one that is read lies on top.
+  const order = every.map((_, sae) => sae).sort((a, b) => +(a === chosen) - +(b === chosen));
+  const at = (values: readonly number[], i: number) => {
     const [x, y] = [(100 * (steps[i] ?? 0)) / of, 100 - 100 * place(axis, values[i] ?? Number.NaN)];
     return Number.isFinite(y) ? `${x.toFixed(2)} ${y.toFixed(2)}` : "";
   };
-  const aim = target == null ? "" : `target ${format(target)}`;
+  const aim = target === null ? "" : `target ${format(target)}`;
   const value = format(values[read] ?? Number.NaN);
   return (
     <Chart
@@ -111,15 +115,33 @@ export function Curve(props: CurveProps) {
       ]}
       onPoint={(share) => onSee(share === null ? null : nearest(steps, share * of))}
     >
-      {target != null && (
-        <path class="sae-target" d={`M0 ${100 - 100 * place(axis, target)}H100`} />
-      )}
-      <path class="sae-curve" d={joined(values.map((_, i) => at(i)))} />
+      {order.map((sae) => {
+        const { values, target } = every[sae] ?? { values: [], target: null };
+        const d = joined(values.map((_, i) => at(values, i)));
+        return (
+          <g key={sae} {...hue(sae, every.length)} data-chosen={sae === chosen}>
+            {target !== null && (
+              <path class="sae-target" d={`M0 ${100 - 100 * place(axis, target)}H100`} />
+            )}
+            <path class="sae-curve" d={d} />
+            {sae === chosen && at(values, read) && (
+              <path class="sae-spot" d={`M${at(values, read)}h0`} />
+            )}
+          </g>
+        );
+      })}
       {seen !== null && <path class="sae-seen" d={`M${(100 * (steps[seen] ?? 0)) / of} 0V100`} />}
-      {at(read) && <path class="sae-spot" d={`M${at(read)}h0`} />}
     </Chart>
   );
 }
+
+/** Colours that can be told apart; `training.css` has them. */
+const HUES = 6;
+
+/** The colour of an SAE: none where there is no other. */
+export const hue = (sae: number, saes: number) => ({
+  "data-hue": saes > 1 ? sae % HUES : undefined,
+});
 
 /** Points as a path; where one is missing, the line is broken, and one alone is a dot. */
 function joined(points: readonly string[]): string {

@@ -1,5 +1,7 @@
 /** What a widget was made with, for whoever is handed it. */
 
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 import type { About } from "../wire";
 
 /** Words in a drawer; null where there are none. */
@@ -10,6 +12,39 @@ export const sheet = (text: string | undefined) =>
 export function aboutThis({ model, saes, versions }: About, sae: string, seed?: number) {
   const facts = { model, [`SAE ${sae}`]: saes?.[sae], seed, versions };
   return model ? sheet(plain(facts)) : null;
+}
+
+interface Props {
+  class: string;
+  /** What is shown of which SAE; what is empty is left out. */
+  facts: readonly string[];
+  about: ReturnType<typeof aboutThis>;
+  children?: ComponentChildren;
+}
+
+/** The end of a widget: what it has to say there, what it is of, and the drawer. */
+export function Ending({ class: name, facts, about, children }: Props) {
+  const [telling, setTelling] = useState(false);
+  return (
+    <>
+      <div class={name}>
+        {children}
+        <span class="sae-grow" />
+        <span class="sae-cut">{facts.filter(Boolean).join(" · ")}</span>
+        {about && (
+          <button
+            type="button"
+            class="sae-link"
+            aria-expanded={telling}
+            onClick={() => setTelling(!telling)}
+          >
+            about this
+          </button>
+        )}
+      </div>
+      {telling && about}
+    </>
+  );
 }
 
 /** JSON without its signs: each fact on a line, and those that belong to another below it. */

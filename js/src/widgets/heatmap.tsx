@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { unitFor } from "../edits";
 import { arrange } from "../layout";
 import { brushed, overlaid, STRONGEST } from "../paint";
-import { aboutThis } from "../parts/about";
+import { aboutThis, Ending } from "../parts/about";
 import { FeatureCard } from "../parts/card";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, throttle, useDraft, useElapsed, useTrait } from "../parts/host";
@@ -188,7 +188,6 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
   const card = useTrait(model, "card");
   const steerable = useTrait(model, "steerable");
   const about = aboutThis(useTrait(model, "about"), view.sae);
-  const [telling, setTelling] = useState(false);
   const { painted, paint, paintable } = usePainted(model, view);
   const [painting, setPainting] = useState(false);
   const [brush, setBrush] = useState(BRUSH);
@@ -372,7 +371,11 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
           )}
         </aside>
       </div>
-      <div class="sae-legend">
+      <Ending
+        class="sae-legend"
+        facts={[view.model, view.hook, view.width ? count(view.width, "feature") : ""]}
+        about={about}
+      >
         <span class="sae-mono">0</span>
         <span
           class="sae-ramp"
@@ -391,24 +394,7 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
             <i class="sae-swatch" /> painted
           </span>
         )}
-        <span class="sae-grow" />
-        <span class="sae-cut">
-          {[view.model, view.hook, view.width ? count(view.width, "feature") : ""]
-            .filter(Boolean)
-            .join(" · ")}
-        </span>
-        {about && (
-          <button
-            type="button"
-            class="sae-link"
-            aria-expanded={telling}
-            onClick={() => setTelling(!telling)}
-          >
-            about this
-          </button>
-        )}
-      </div>
-      {telling && about}
+      </Ending>
       <Spoken text={said} />
     </div>
   );

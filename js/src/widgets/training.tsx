@@ -3,8 +3,8 @@
 import type { AnyModel } from "@anywidget/types";
 import { useMemo, useState } from "preact/hooks";
 import { type Axis, linear, logarithmic } from "../axis";
-import { Curve, Densities } from "../draw/chart";
-import { aboutThis } from "../parts/about";
+import { Curve, Densities, hue } from "../draw/chart";
+import { aboutThis, Ending } from "../parts/about";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, useElapsed, useTrait } from "../parts/host";
 import { count, percent, seconds } from "../text";
@@ -87,17 +87,26 @@ function Training({ model }: { model: Model }) {
   const figures = useTrait(model, "figures");
   const densities = useTrait(model, "densities");
   const { alive, recorded } = useHost();
+  const sae = useTrait(model, "sae");
+  const saes = run.saes.length;
   const lines = useMemo(
-    () => decodeLines(figures ?? EMPTY, densities ?? EMPTY),
-    [figures, densities],
+    () => decodeLines(figures ?? EMPTY, densities ?? EMPTY, saes),
+    [figures, densities, saes],
+  );
+  const chosen = Math.max(
+    0,
+    run.saes.findIndex(({ name }) => name === sae),
   );
   return (
     <>
       <Bar model={model} run={run} at={at} />
       <Trouble status={status} />
       {!alive && !recorded && running(at) && <p class="sae-note">{afterwards(run, at)}</p>}
-      {lines.length > 0 ? (
-        <Charts lines={lines} run={run} />
+      {saes > 1 && (
+        <Legend run={run} chosen={chosen} onChoose={(name) => save(model, { sae: name })} />
+      )}
+      {lines[0]?.length ? (
+        <Charts lines={lines} run={run} chosen={chosen} />
       ) : (
         <p class="sae-empty">
           {running(at)
@@ -105,8 +114,34 @@ function Training({ model }: { model: Model }) {
             : "There are no figures: the training did not get that far."}
         </p>
       )}
-      <Foot model={model} run={run} />
+      <Foot model={model} run={run} chosen={chosen} />
     </>
+  );
+}
+
+interface LegendProps {
+  run: TrainingRun;
+  chosen: number;
+  onChoose: (name: string) => void;
+}
+
+/** The SAEs and their colours; the one that is chosen is drawn in front and read. */
+function Legend({ run, chosen, onChoose }: LegendProps) {
+  return (
+    <div class="sae-saes">
+      {run.saes.map(({ name, hook }, sae) => (
+        <button
+          key={name}
+          type="button"
+          aria-pressed={sae === chosen}
+          title={`At ${hook}. Draw it in front, and read its figures`}
+          onClick={() => onChoose(name)}
+        >
+          <i {...hue(sae, run.saes.length)} />
+          <span class="sae-cut">{name}</span>
+        </button>
+      ))}
+    </div>
   );
 }
 
@@ -130,7 +165,11 @@ function Bar({ model, run, at }: { model: Model; run: TrainingRun; at: TrainingA
     <div class="sae-bar">
       <div class="sae-told">
         <div class="sae-between">
-          <b class="sae-cut">{run.name || run.hook}</b>
+          <b class="sae-cut">
+            {run.saes.length > 1
+              ? `${run.saes.length} SAEs from the same tokens`
+              : run.saes[0]?.name}
+          </b>
           <span class="sae-number">
             {silent > PATIENCE && !paused && !ended
               ? `step ${at.step} of ${run.steps}: the model reads texts … ${seconds(silent)}`
@@ -229,15 +268,26 @@ function afterwards({ folder }: TrainingRun, { saved }: TrainingAt): string {
     : `${lost}; with existing="resume", this cell ${from}.`;
 }
 
-function Charts({ lines, run }: { lines: readonly Line[]; run: TrainingRun }) {
-  const [chosen, setSeen] = useState<number | null>(null);
+interface ChartsProps {
+  /** Of each SAE. */
+  lines: readonly Line[][];
+  run: TrainingRun;
+  chosen: number;
+}
+
+function Charts({ lines: every, run, chosen }: ChartsProps) {
+  const [pointed, setSeen] = useState<number | null>(null);
+  const lines = every[chosen] ?? [];
   const last = lines.length - 1;
-  const seen = chosen !== null && chosen < last ? chosen : null;
+  const seen = pointed !== null && pointed < last ? pointed : null;
   const line = lines[seen ?? last];
   const steps = lines.map(({ step }) => step);
   const curve = ({ figure, title, about, axis, format }: Drawn) => {
-    const values = lines.map((each) => each[figure]);
-    const target = figure === "l0" ? run.target : null;
+    const drawn = every.map((lines, sae) => ({
+      values: lines.map((line) => line[figure]),
+      target: (figure === "l0" && run.saes[sae]?.target) || null,
+    }));
+    const values = drawn.flatMap(({ values, target }) => [...values, ...(target ? [target] : [])]);
     return (
       <Curve
         key={figure}
@@ -245,10 +295,10 @@ function Charts({ lines, run }: { lines: readonly Line[]; run: TrainingRun }) {
         about={about}
         steps={steps}
         of={run.steps}
-        values={values}
-        axis={axis(target === null ? values : [...values, target])}
+        every={drawn}
+        chosen={chosen}
+        axis={axis(values)}
         format={format}
-        target={target}
         seen={seen}
         onSee={setSeen}
       />
@@ -293,35 +343,15 @@ function spoken(line: Line | undefined): string {
   return `step ${line.step}: ${figures.join(", ")}`;
 }
 
-function Foot({ model, run }: { model: Model; run: TrainingRun }) {
-  const about = aboutThis(useTrait(model, "about"), run.name);
-  const [telling, setTelling] = useState(false);
+function Foot({ model, run, chosen }: { model: Model; run: TrainingRun; chosen: number }) {
+  const { name = "", hook = "", d_sae = null } = run.saes[chosen] ?? {};
+  const width = d_sae === null ? "" : count(d_sae, "feature");
   return (
-    <>
-      <div class="sae-foot">
-        <span class="sae-cut">
-          {[
-            run.hook,
-            run.d_sae === null ? "" : count(run.d_sae, "feature"),
-            `${count(run.batch, "vector")} a step`,
-          ]
-            .filter(Boolean)
-            .join(" · ")}
-        </span>
-        <span class="sae-grow" />
-        {about && (
-          <button
-            type="button"
-            class="sae-link"
-            aria-expanded={telling}
-            onClick={() => setTelling(!telling)}
-          >
-            about this
-          </button>
-        )}
-      </div>
-      {telling && about}
-    </>
+    <Ending
+      class="sae-foot"
+      facts={[hook, width, `${count(run.batch, "vector")} a step`]}
+      about={aboutThis(useTrait(model, "about"), name)}
+    />
   );
 }
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Unpack
 
 from IPython.core.getipython import get_ipython
 from transformers import TrainerCallback
 
-from sae_widgets.model import Model, context_length
+from sae_widgets.model import Model
 from sae_widgets.share.twin import leave_twin
 from sae_widgets.training import folder as kept
-from sae_widgets.training.corpus import Corpus
-from sae_widgets.training.folder import Existing
-from sae_widgets.training.from_texts import check, train
+from sae_widgets.training.from_texts import Options, Plan
+from sae_widgets.training.objectives import Objective
 from sae_widgets.training.recipe import Recipe
 from sae_widgets.widgets.training import Training
 from sae_widgets.wire import told_about
@@ -24,59 +22,57 @@ from sae_widgets.wire import told_about
 def training(
     model: Model,
     texts: Iterable[Any],
-    recipe: Recipe,
-    *,
-    column: str = "text",
-    folder: str | Path | None = None,
-    existing: Existing = "refuse",
-    save_every: int | None = None,
+    recipes: Recipe | Sequence[Recipe],
+    **options: Unpack[Options],
 ) -> Training:
-    """Begin to `train` an SAE, and return the widget that shows how it goes.
+    """Begin to `train` an SAE, or several from the same tokens, and return a widget that shows it.
+
+    recipes: one, or several as in `train_several`. options: those of `train`.
 
     The training runs beside the notebook: the cell returns at once, others can be run, and the
     widget's buttons pause it, stop it, and keep a checkpoint (where there is a `folder`). Its
-    `result()` waits for the SAE; of a training that was stopped, it is the SAE so far. What the
-    arguments contradict is raised here, what goes wrong later by `result()`.
+    `result()` waits for the SAE, or for the list of them if several recipes were given; of a
+    training that was stopped, it is what there is so far. What the arguments contradict is raised
+    here, what goes wrong later by `result()`.
 
     A training ends with its kernel, and when its cell is run again. With a folder,
     existing="resume" goes on from its last checkpoint, of which stopping writes one.
     """
-    check(model, [recipe])
-    Corpus(texts, model.tokenizer, min(recipe.context, context_length(model)), column)
+    one = isinstance(recipes, Recipe)
+    plan = Plan(model, texts, [recipes] if isinstance(recipes, Recipe) else recipes, **options)
     cell = this_cell()
     make_room(cell)
-    if folder is not None:
-        kept.check(Path(folder), existing)
 
     def run(widget: Training) -> Any:
-        done = kept.last_checkpoint(Path(folder)) if folder and existing == "resume" else None
+        place = plan.place if plan.existing == "resume" else None
+        done = None if place is None else kept.last_checkpoint(place)
         if done is not None:  # a run that is at its end tells nothing more
             widget.begin(kept.step_of(done), kept.history(done))
-        return train(
-            model,
-            texts,
-            recipe,
-            column=column,
-            folder=folder,
-            existing=existing,
-            save_every=save_every,
-            callbacks=[Watch(widget)],
-            progress=False,
-        )
+        saes = plan.run([Watch(widget)], progress=False)
+        return saes[0] if one else saes
 
-    about = told_about(model, {})
-    name = recipe.name or recipe.hook
+    first = plan.recipes[0]
     known = {
-        **{field: getattr(recipe, field) for field in ("hook", "steps", "batch", "d_sae")},
-        "name": name,
-        "target": None if recipe.objective is None else recipe.objective.target,
-        "folder": None if folder is None else str(folder),
+        "steps": first.steps,
+        "batch": first.batch,
+        "folder": None if plan.place is None else str(plan.place),
+        "saes": [told(recipe, recipe.objective) for recipe in plan.recipes],
     }
-    widget = Training(
-        run, known, about={**about, "saes": {name: recipe.to_json()}}, twin=leave_twin
-    )
+    saes = {recipe.name or recipe.hook: recipe.to_json() for recipe in plan.recipes}
+    about = {**told_about(model, {}), "saes": saes}
+    widget = Training(run, known, about=about, twin=leave_twin)
     _begun[widget] = cell
     return widget
+
+
+def told(recipe: Recipe, objective: Objective | None) -> dict[str, Any]:
+    """What a widget shows of one SAE of a run."""
+    return {
+        "name": recipe.name or recipe.hook,
+        "hook": recipe.hook,
+        "d_sae": recipe.d_sae,
+        "target": None if objective is None else objective.target,
+    }
 
 
 _begun: weakref.WeakKeyDictionary[Training, str | None] = weakref.WeakKeyDictionary()
@@ -99,11 +95,15 @@ def make_room(cell: str | None) -> None:
             continue
         if cell is None or cell != its_cell:
             raise ValueError(
-                f"a training of this kernel goes on ({other.run['name']}, step {other.at['step']} "
-                f"of {other.run['steps']}): wait for its result, or stop it"
+                f"a training of this kernel goes on ({names_of(other)}, step {other.at['step']} of "
+                f"{other.run['steps']}): wait for its result, or stop it"
             )
         other.ended = True
         other.wait()
+
+
+def names_of(training: Training) -> str:
+    return ", ".join(sae["name"] for sae in training.run["saes"])
 
 
 class Watch(TrainerCallback):
@@ -114,9 +114,8 @@ class Watch(TrainerCallback):
         self._keeps = widget.run["folder"] is not None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        (learner,) = kwargs["model"]
-        known = {"d_sae": learner.sae.d_sae, "target": learner.objective.target}
-        self._widget.begin(state.global_step, state.log_history, **known)
+        saes = [told(learner.recipe, learner.objective) for learner in kwargs["model"]]
+        self._widget.begin(state.global_step, state.log_history, saes=saes)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
         self._widget.add({**logs, "step": state.global_step})
