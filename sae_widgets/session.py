@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any, cast
@@ -430,6 +431,7 @@ class Session(traitlets.HasTraits):
             self._measured,
             self._swept,
             self._keep,
+            self._estimated,
             self._recorded,
             saes=[_choice(sae) for sae in self.saes.values()],
             sae=self.chosen,
@@ -465,8 +467,8 @@ class Session(traitlets.HasTraits):
         `seeds`. A number stands for the recommended edit of that feature; strengths None: some
         around the edit's own, which does not count else. panel: the one that is to have the
         recording, beside what it has of the same prompt, length and temperature, which are its own
-        where none are given; None: a new one, of 40 tokens, greedy. Recording that is interrupted
-        keeps what is finished.
+        where none are given; None: a new one, of 40 tokens, greedy. What would be too much in all
+        is refused before anything is written; recording that is interrupted keeps what is finished.
         """
         chosen = None if strengths is None else list(map(float, strengths))
         edits = [
@@ -486,10 +488,16 @@ class Session(traitlets.HasTraits):
         each = [_around(edit) if chosen is None else chosen for edit in edits]
         plan = Plan(ids, edits, each, list(seeds), length, temperature)
         self._check_plan(prompt, plan)
+        planned = self._planned(prompt, plan)
+        if panel is not None and (before := panel.recording) is not None:
+            before.check_room(planned, plan)
         found: Recording | None = None
         progress, ended = Progress(), plan.told
+        progress(plan.told, 0.0)
         try:
-            for more in self._takes(prompt, plan, lambda: None, progress):
+            told = f"{plan.told}, about {self._lasting(plan, lambda: None)}"
+            tell = partial(progress, told)
+            for more in self._takes(planned, plan, lambda: None, tell):
                 found = more if found is None else found.and_then(more)
         except KeyboardInterrupt:
             if found is None:
@@ -689,15 +697,36 @@ class Session(traitlets.HasTraits):
         )
         return told_sweep(self.model, found)
 
+    def _estimated(
+        self, request: Mapping[str, Any], before: Recording | None, check: Callable[[], None]
+    ) -> str:
+        """How much it is that a request asks to record, in words."""
+        plan = self._plan(request)
+        planned = self._planned(request["prompt"], plan)
+        told = f"{plan.told} in the notebook"
+        if before is not None:
+            before.check_room(planned, plan)
+            if not before.goes_with(planned):
+                told += ", in place of what is recorded with another prompt or settings"
+        return f"{told}, about {self._lasting(plan, check)}"
+
     def _recorded(
         self,
         request: Mapping[str, Any],
+        before: Recording | None,
         check: Callable[[], None],
-        tell: Callable[[str, float], None],
+        tell: Callable[[float], None],
     ) -> Iterator[Recording]:
         """What a request asks to record, take by take."""
+        plan = self._plan(request)
+        planned = self._planned(request["prompt"], plan)
+        if before is not None:
+            before.check_room(planned, plan)
+        return self._takes(planned, plan, check, tell)
+
+    def _plan(self, request: Mapping[str, Any]) -> Plan:
         edits = [self._bound(edit_from_json(edit)) for edit in request["edits"]]
-        plan = Plan(
+        return Plan(
             ids=self._encode(request["prompt"], whole=True).ids,
             edits=edits,
             strengths=[_around(edit) for edit in edits],
@@ -705,29 +734,27 @@ class Session(traitlets.HasTraits):
             length=request["length"],
             temperature=request["temperature"],
         )
-        return self._takes(request["prompt"], plan, check, tell)
+
+    def _planned(self, prompt: str, plan: Plan) -> Recording:
+        """What a plan will make, before anything is written."""
+        given = tuple(piece.text for piece in pieces(self.model.tokenizer, plan.ids))
+        return Recording(prompt, given, plan.length, plan.temperature, tuple(plan.takes))
+
+    def _lasting(self, plan: Plan, check: Callable[[], None]) -> str:
+        """How long a plan will take, in words."""
+        return _duration(seconds(self.model, self.saes, plan, check))
 
     def _takes(
         self,
-        prompt: str,
+        planned: Recording,
         plan: Plan,
         check: Callable[[], None],
-        tell: Callable[[str, float], None],
+        tell: Callable[[float], None],
     ) -> Iterator[Recording]:
-        """What a plan records, take by take, once it is said how much that is."""
-        tell(plan.told, 0.0)
-        told = f"{plan.told}, about {_duration(seconds(self.model, self.saes, plan, check))}"
-        tell(told, 0.0)
-        given = tuple(piece.text for piece in pieces(self.model.tokenizer, plan.ids))
-        for take in record(
-            self.model,
-            self.saes,
-            plan,
-            check=check,
-            tell=lambda share: tell(told, share),
-            prompts=self._prompts,
-        ):
-            yield Recording(prompt, given, plan.length, plan.temperature, (take,))
+        """What a plan records, take by take."""
+        prompts = self._prompts
+        for take in record(self.model, self.saes, plan, check=check, tell=tell, prompts=prompts):
+            yield replace(planned, takes=(take,))
 
     def _keep(self, name: str, edits: Sequence[Mapping[str, Any]] | None) -> None:
         """Keep edits as a preset, or forget it."""

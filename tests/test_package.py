@@ -1,6 +1,7 @@
 """What holds for the whole package: what it exports, who imports whom, what a wheel carries."""
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -156,3 +157,11 @@ def test_the_demo_ships_in_at_most_eight_megabytes():
     files = [path for path in (PACKAGE / "demo" / "data").rglob("*") if path.is_file()]
     assert files
     assert sum(path.stat().st_size for path in files) <= 8_000_000
+
+
+def test_every_test_that_the_readme_names_is_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text(encoding="utf-8")))
+    files = (ROOT / "tests").rglob("test_*.py")
+    there = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    assert len(named) > 5
+    assert named <= there

@@ -4,6 +4,8 @@ import base64
 import itertools
 import json
 import math
+import re
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -144,20 +146,41 @@ def test_where_nobody_says_an_edit_is_recorded_around_its_own_strength(session):
     assert panel.edits[0]["strength"] == 1.5
 
 
-def test_a_panel_records_what_the_browser_asks_for_and_tells_how_far_it_is(session):
+def asked(edits, **more):
+    return {"prompt": PROMPT, "length": 3, "temperature": 0.0, "seeds": [2], "edits": edits, **more}
+
+
+def test_a_panel_asks_before_it_records_and_then_tells_how_far_it_is(session):
     panel = session.steer(PROMPT, EDITS[:2], length=3)
     told = []
     panel.observe(lambda change: told.append(change["new"]), "recorder")
     edits = [edit.to_json() for edit in session.edits]
-    panel.record = {"id": 4, "prompt": PROMPT, "length": 3, "temperature": 0.0, "seeds": [2],
-                    "edits": edits}  # fmt: skip
+    panel.record = asked(edits, id=4)
+    until(lambda: panel.recorder.get("state") == "asks", 20, lambda: panel.recorder)
+    how_much = panel.recorder["text"]
+    assert re.fullmatch(r"16 runs of 3 tokens, about \d kB in the notebook, about \d s", how_much)
+    assert panel.recording is None
+    panel.record = asked(edits, id=5, sure=True)
     until(lambda: panel.recorder.get("state") == "done", 20, lambda: panel.recorder)
     assert [take.strengths for take in panel.recording.takes] == [
         (-9.0, -4.5, 2.25, 4.5, 6.75, 9.0, 13.5, 18.0),
         (-1.0, 0.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0),
     ]
-    assert {each["id"] for each in told} == {4}
-    assert told[1]["text"].startswith("16 runs of 3 tokens, about ")
+    working = [each for each in told if each["id"] == 5 and each["text"]]
+    assert {each["text"] for each in working} == {how_much}
+    assert working[0]["share"] == 0.0
+    panel.record = asked(edits, id=6, length=2)
+    until(lambda: panel.recorder.get("state") == "asks", 20, lambda: panel.recorder)
+    assert "in place of what is recorded with another prompt or settings" in panel.recorder["text"]
+
+
+def test_who_is_asked_and_cancels_has_nothing_recorded(session):
+    panel = session.steer(PROMPT, EDITS[:1], length=3)
+    panel.record = asked(panel.edits, id=1)
+    until(lambda: panel.recorder.get("state") == "asks", 20, lambda: panel.recorder)
+    panel.record = {}
+    assert panel.recorder["state"] == "done"
+    assert panel.recording is None
 
 
 def test_recording_that_is_stopped_keeps_what_is_finished_and_says_so(session, monkeypatch):
@@ -171,8 +194,7 @@ def test_recording_that_is_stopped_keeps_what_is_finished_and_says_so(session, m
 
     monkeypatch.setattr("sae_widgets.session.record", endless)
     panel = session.steer(PROMPT, EDITS[:2], length=2)
-    panel.record = {"id": 7, "prompt": PROMPT, "length": 2, "temperature": 0.0, "seeds": [0],
-                    "edits": panel.edits}  # fmt: skip
+    panel.record = asked(panel.edits, id=7, length=2, sure=True)
     until(lambda: started, 20, lambda: panel.recorder)
     panel.record = {}
     until(lambda: panel.recorder["state"] == "stopped")
@@ -212,11 +234,75 @@ def test_what_makes_no_sense_or_is_too_much_is_refused_before_anything_runs(
 
 
 def test_a_request_that_makes_no_sense_is_said_in_the_panel(session):
-    panel = session.steer(PROMPT, [5 and EDITS[0]], length=2)
-    panel.record = {"id": 1, "prompt": PROMPT, "length": 2, "temperature": 0.0, "seeds": ["x"],
-                    "edits": []}  # fmt: skip
-    assert panel.recorder["state"] == "error"
-    assert "'seed' of type int" in panel.recorder["text"]
+    panel = session.steer(PROMPT, EDITS[:1], length=2)
+    for wrong, message in (
+        ({"seeds": ["x"]}, "'seed' of type int"),
+        ({"sure": 1}, "sure or not; got 1"),
+    ):
+        panel.record = asked([], id=1, **wrong)
+        assert panel.recorder["state"] == "error"
+        assert message in panel.recorder["text"]
+
+
+def planned(session, feature, seeds):
+    ids = session._encode(PROMPT, whole=True).ids
+    plan = Plan(ids, [sw.Add(feature, 1.0)], [[0.5]], seeds, length=6, temperature=0.0)
+    return session._planned(PROMPT, plan), plan
+
+
+def full(session):
+    """A recording of features 5 and 8 that leaves little room."""
+    bare, _ = planned(session, 5, [0])
+    words = tuple(f" {word:06x}" for word in range(60_000))
+    base = Wrote(None, words[:1], None, None, None, None, None, 0.0, (0, 0), ())
+    strip = (0.0,) * (len(bare.given) + 1)
+    arms = base, replace(base, strength=0.5, tokens=words, strip=strip)
+    edits = [sw.Add(feature, 1.0).to_json() for feature in (5, 8)]
+    return replace(bare, takes=tuple(Take(edit, 0, True, arms) for edit in edits))
+
+
+def test_a_recording_that_would_grow_too_large_is_refused_before_anything_runs_and_kept(
+    session, monkeypatch
+):
+    panel = session.steer(PROMPT, EDITS[:1], length=6)
+    before = full(session)
+    # 60,000 words of 7 letters between quotes, with a comma and a space; two takes in base64.
+    assert before.size == pytest.approx(60_000 * 11 + 2 * 60_000 * 2 * 4 / 3, rel=2e-3)
+    panel.recording = before
+    monkeypatch.setattr("sae_widgets.session.record", None)  # whoever called it would fail
+    monkeypatch.setattr("sae_widgets.session.seconds", None)
+    much = {"strengths": [k / 100 for k in range(1, 200)], "seeds": range(4), "panel": panel}
+    with pytest.raises(
+        ValueError,
+        match=r"this would record 796 runs of 6 tokens, about \d\d kB, beside the 9\d\d kB that "
+        r"this panel has: 1,0\d\d kB in the notebook, and 1,000 kB is the most. Drop what is not "
+        r"needed, `panel.recording = panel.recording.without\(5\)`, or all of it, "
+        "`panel.recording = None`",
+    ):
+        session.record([sw.Scale(7, 3.0)], **much)
+    edits = [sw.Scale(feature, 3.0).to_json() for feature in range(12)]
+    for id, sure in ((1, False), (2, True)):
+        panel.record = asked(edits, id=id, sure=sure, length=6, seeds=[*range(12)])
+        until(lambda: panel.recorder.get("state") == "error", 20, lambda: panel.recorder)
+        assert "beside the 9" in panel.recorder["text"]
+        panel.record = {}
+    assert panel.recording == before
+    assert [edit["feature"] for edit in panel.edits] == [5]
+
+
+def test_room_is_made_by_dropping_takes_and_none_is_needed_beside_what_is_replaced(session):
+    before = full(session)
+    with pytest.raises(ValueError, match="of feature 3 nothing was recorded"):
+        before.without(8, 3)
+    kept = before.without(8)
+    assert [take.edit["feature"] for take in kept.takes] == [5]
+    kept.check_room(*planned(session, 2, range(100)))
+    for feature, room in ((5, True), (2, False)):
+        takes, plan = planned(session, feature, range(2000))
+        assert 600_000 < plan.size < 800_000
+        with nullcontext() if room else pytest.raises(ValueError, match="beside the 820 kB"):
+            kept.check_room(takes, plan)
+        assert kept.goes_with(takes)
 
 
 def test_the_estimate_of_the_time_grows_with_the_plan(model, sae):

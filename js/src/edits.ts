@@ -216,10 +216,13 @@ export function scaled(edit: Edit, factor: number): Edit {
   return factor === 0 ? { ...edit, on: false } : { ...edit, strength: times(edit, factor) };
 }
 
+/** From where a factor counts a strength. */
+export const still = ({ op }: Edit): number => (op === "scale" ? 1 : 0);
+
 /** The strength of an edit, multiplied. */
-export function times({ op, strength = 0 }: Edit, factor: number): number {
-  const from = op === "scale" ? 1 : 0;
-  return from + factor * (strength - from);
+export function times(edit: Edit, factor: number): number {
+  const from = still(edit);
+  return from + factor * ((edit.strength ?? 0) - from);
 }
 
 /** What `edits` have to be multiplied by to become `now`; null where no factor makes them so. */
@@ -229,9 +232,9 @@ export function factorBetween(edits: readonly Edit[], now: readonly Edit[]): num
   const [one, two] = [edits[place], now[place]];
   if (one?.strength === undefined || two?.strength === undefined) return null;
   const none = edits.map((edit) => scaled(edit, 0));
+  const bare = ({ strength: _, ...rest }: Edit) => rest;
   if (sameEdits(none, now)) return 0;
-  const from = one.op === "scale" ? 1 : 0;
-  const factor = (two.strength - from) / (one.strength - from);
+  const factor = (two.strength - still(one)) / (one.strength - still(one));
   const close = (a: number | undefined, b: number | undefined) =>
     a === b || Math.abs((a ?? Number.NaN) - (b ?? Number.NaN)) < 1e-6;
   const same =
@@ -239,10 +242,7 @@ export function factorBetween(edits: readonly Edit[], now: readonly Edit[]): num
     edits.every((edit, i) =>
       close(moves(edit) ? times(edit, factor) : edit.strength, now[i]?.strength),
     ) &&
-    sameEdits(
-      edits.map(({ strength: _, ...rest }) => rest),
-      now.map(({ strength: _, ...rest }) => rest),
-    );
+    sameEdits(edits.map(bare), now.map(bare));
   return same ? factor : null;
 }
 
@@ -260,7 +260,7 @@ export function sameEdits(a: readonly Edit[], b: readonly Edit[]): boolean {
 /** Edits as one text, with what is left out filled in. */
 function spelled(edits: readonly Edit[]): string {
   const whole = edits.map((edit) =>
-    Object.entries({ ...edit, on: edit.on ?? true, where: edit.where ?? "all" })
+    Object.entries({ ...edit, on: isOn(edit), where: edit.where ?? "all" })
       .filter(([, value]) => value !== null && value !== undefined)
       .sort(([a], [b]) => (a < b ? -1 : 1)),
   );
@@ -286,24 +286,20 @@ export function search(
   const rank = ({ feature, label, sae }: SteeringFeature): number => {
     const number = String(feature);
     const name = label.toLowerCase();
-    const found =
-      sought === number
-        ? 0
-        : number.startsWith(sought)
-          ? 1
-          : name.startsWith(sought)
-            ? 2
-            : name.includes(sought)
-              ? 3
-              : Number.POSITIVE_INFINITY;
-    return found + behind(sae);
+    const fits = [
+      sought === number,
+      number.startsWith(sought),
+      name.startsWith(sought),
+      name.includes(sought),
+    ].indexOf(true);
+    return fits < 0 ? fits : fits + behind(sae);
   };
   const found = features
     .map((feature) => ({
       feature,
       rank: sought ? rank(feature) : behind(feature.sae),
     }))
-    .filter((entry) => entry.rank < Number.POSITIVE_INFINITY)
+    .filter((entry) => entry.rank >= 0)
     .sort((a, b) => a.rank - b.rank)
     .map((entry) => entry.feature);
   // A number is a feature of the chosen SAE even where nobody has named it.

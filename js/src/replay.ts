@@ -1,6 +1,6 @@
 /** What was recorded: its bytes as texts and measurements, and what of them the panel shows. */
 
-import { isOn, neutral, sameEdits } from "./edits";
+import { isOn, neutral, sameEdits, still } from "./edits";
 import {
   type Edit,
   type Effects,
@@ -85,9 +85,6 @@ function text(value: unknown): string {
   if (typeof value !== "string") throw value;
   return value;
 }
-
-/** From where a sweep's factors are counted. */
-const still = ({ op }: Edit): number => (op === "scale" ? 1 : 0);
 
 const bare = (edit: Edit): Edit[] => [{ ...edit, strength: 0, on: true }];
 

@@ -125,3 +125,7 @@ export function segments(
   });
   return out;
 }
+
+/** What there is of some parts, in one text. */
+export const joined = (parts: readonly unknown[], by = "\n"): string =>
+  parts.filter(Boolean).join(by);

@@ -303,10 +303,10 @@ export interface Recorded {
   vocab: string[];
 }
 
-/** How far a recording is. */
+/** How far a recording is; it "asks" before it begins. */
 export interface Recorder {
   id: number;
-  state: Sweep["state"];
+  state: Sweep["state"] | "asks";
   /** How much it is, or what went wrong. */
   text: string;
   detail?: string;
@@ -322,6 +322,8 @@ export interface RecordRequest {
   temperature: number;
   seeds: number[];
   edits: Edit[];
+  /** It was said how much it is. */
+  sure: boolean;
 }
 
 /** What the panel has written under some settings. */

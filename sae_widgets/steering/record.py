@@ -118,6 +118,11 @@ class Plan:
         return found
 
     @property
+    def takes(self) -> list[Take]:
+        """What it will make, in order, before anything is written."""
+        return [Take(_bare(edit), seed, False, ()) for seed in self.seeds for edit in self.strong]
+
+    @property
     def runs(self) -> int:
         return len(self.seeds) * sum(map(len, self.strengths))
 
@@ -184,9 +189,8 @@ def record(
         )
         mark = gauge(edit, by_name(sae))
         points = points_of(model, sae, run, [0.0, *strengths], mark, check=check)
-        told_edit = replace(edit, strength=1.0, on=True).to_json()
         wrote = _wrote(model, sae, run, [None, *strengths], points, prompts)
-        yield Take(told_edit, seed, mark.peak is not None, wrote)
+        yield Take(_bare(edit), seed, mark.peak is not None, wrote)
         tell((place + 1) / len(takes))
 
 
@@ -220,6 +224,11 @@ def _wrote(
             )
         )
     return tuple(arms)
+
+
+def _bare(edit: Strong) -> dict[str, Any]:
+    """An edit as takes know it, whatever its strength."""
+    return replace(edit, strength=1.0, on=True).to_json()
 
 
 def _known(value: float) -> float | None:

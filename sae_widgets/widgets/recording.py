@@ -8,13 +8,14 @@ for each token of the prompt and of the first arm. `js/src/replay.ts` reads the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sae_widgets.steering.record import Take, Wrote
+from sae_widgets.steering.record import LARGEST, Plan, Take, Wrote, kilobytes
 from sae_widgets.widgets.panel import field, plain
 
 FACTS = ("nll", "concept", "kl", "surprise", "distinct", "ratio")
@@ -52,15 +53,48 @@ class Recording:
             "is in `takes`"
         )
 
+    def goes_with(self, other: Recording) -> bool:
+        """Whether both are of one prompt and manner."""
+        return replace(self, takes=()) == replace(other, takes=())
+
     def and_then(self, later: Recording) -> Recording:
         """With the takes of a later one; where both have an edit with a seed, the later one's.
 
         Of another prompt or manner, the later one alone.
         """
-        if replace(self, takes=()) != replace(later, takes=()):
+        if not self.goes_with(later):
             return later
         takes = {_key(take): take for take in (*self.takes, *later.takes)}
         return replace(self, takes=tuple(takes.values()))
+
+    def without(self, *features: int) -> Recording:
+        """With no take of these features: room for others."""
+        known = {take.edit.get("feature") for take in self.takes}
+        if missing := [feature for feature in features if feature not in known]:
+            raise ValueError(
+                f"of feature {missing[0]} nothing was recorded; what was is in `takes`"
+            )
+        kept = (take for take in self.takes if take.edit.get("feature") not in features)
+        return replace(self, takes=tuple(kept))
+
+    def check_room(self, planned: Recording, plan: Plan) -> None:
+        """Raise if a plan is too much beside what stays of this; `planned` are its takes."""
+        kept = [take for take in self.and_then(planned).takes if take.arms]
+        size = replace(self, takes=tuple(kept)).size
+        if kept and size + plan.size > LARGEST:
+            raise ValueError(
+                f"this would record {plan.told}, beside the {kilobytes(size)} that this panel has: "
+                f"{kilobytes(size + plan.size)} in the notebook, and {kilobytes(LARGEST)} is the "
+                f"most. Drop what is not needed, `panel.recording = panel.recording.without"
+                f"({kept[0].edit.get('feature', '…')})`, or all of it, `panel.recording = None`; "
+                "or record less, or in another panel"
+            )
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes in a notebook, which stores bytes in base64."""
+        described, numbers = self.pack()
+        return len(json.dumps(described)) + -(-len(numbers) // 3) * 4
 
     def pack(self) -> tuple[dict[str, Any], bytes]:
         """What describes it, and its numbers."""

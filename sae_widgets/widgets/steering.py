@@ -43,10 +43,11 @@ Measure = Callable[[Mapping[str, Any], Check, bool], Iterable[Mapping[str, Any]]
 Keep = Callable[[str, Sequence[Mapping[str, Any]] | None], None]
 SweepRequest = Callable[[Mapping[str, Any], Check], Mapping[str, Any]]
 
-Tell = Callable[[str, float], None]
-"""Told, while something is recorded, how much it is, in words, and which share of it is done."""
+Estimate = Callable[[Mapping[str, Any], Recording | None, Check], str]
+Tell = Callable[[float], None]
+"""Told, while something is recorded, which share of it is done."""
 
-RecordRequest = Callable[[Mapping[str, Any], Check, Tell], Iterable[Recording]]
+RecordRequest = Callable[[Mapping[str, Any], Recording | None, Check, Tell], Iterable[Recording]]
 
 
 class Steering(Panel):
@@ -55,9 +56,10 @@ class Steering(Panel):
     `run(request, check, on_tokens)` makes the texts. `measure(request, check, written)` says what
     the edits do to texts that are there, bit by bit: it is asked when a run begins, while they are
     the old ones, and when it is `written`. `sweep(request, check)` makes texts at many strengths.
-    `record(request, check, tell)` records many edits, strengths and seeds, bit by bit, for a view
-    without a kernel. `keep(name, edits)` keeps edits as a preset, or forgets the name where they
-    are None.
+    `record(request, before, check, tell)` records many edits, strengths and seeds, bit by bit, for
+    a view without a kernel, and `estimate(request, before, check)` says in words how much that is:
+    both beside what was recorded `before`, and both raise where it is too much.
+    `keep(name, edits)` keeps edits as a preset, or forgets the name where they are None.
     `features` are those a person can add, each {"sae", "feature", "label", "peak", "density",
     "push"}, `push` being the edit that is known to steer best with it, or None. `edits` are edits,
     and this is one, in their JSON form.
@@ -73,7 +75,7 @@ class Steering(Panel):
     swept = traitlets.Dict().tag(sync=True)
     recorded = traitlets.Dict().tag(sync=True)  # these two are a `Recording`
     numbers = traitlets.Bytes().tag(sync=True)
-    recorder = traitlets.Dict().tag(sync=True)  # a status, and the `share` that is done
+    recorder = traitlets.Dict().tag(sync=True)  # a status, or "asks"; the `share` that is done
     history = traitlets.List(traitlets.Dict()).tag(sync=True)  # see `History`
     presets = traitlets.Dict().tag(sync=True)  # lists of edits by name
     here = traitlets.Int(0).tag(sync=True)  # of the states in `history`, the newest
@@ -97,7 +99,8 @@ class Steering(Panel):
         measure: Measure = lambda request, check, written: (),  # noqa: ARG005
         sweep: SweepRequest = lambda request, check: {},  # noqa: ARG005
         keep: Keep | None = None,
-        record: RecordRequest = lambda request, check, tell: (),  # noqa: ARG005
+        estimate: Estimate = lambda request, before, check: "",  # noqa: ARG005
+        record: RecordRequest = lambda request, before, check, tell: (),  # noqa: ARG005
         *,
         saes: Sequence[Mapping[str, Any]],
         sae: str | None = None,
@@ -114,7 +117,9 @@ class Steering(Panel):
         self._measure = measure
         self._sweep = sweep
         self._keep = keep
+        self._estimate = estimate
         self._record = record
+        self._asks: tuple[int, str] | None = None  # a request to record, and how much it is
         self._keeping = threading.RLock()  # what was recorded
         self._history = History()
         self._sweeps, self._measures = worker(self._show_sweep), worker(self._show_measuring)
@@ -233,31 +238,38 @@ class Steering(Panel):
         self._sweeps.submit(id, job)
 
     def _on_record(self, change: Mapping[str, Any]) -> None:
-        """Record beside whatever runs, as for a sweep."""
+        """Record beside whatever runs, as for a sweep; ask first, unless somebody is sure."""
         request = change["new"]
         if not request:
             self._records.stop(int(self.recorder.get("id") or 0))
+            if self.recorder.get("state") == "asks":
+                self.recorder = {**self.recorder, "state": "done"}
             return
         try:
             request = check_record(request)
         except ValueError as error:
             self._show_recorder(Status(0, "error", sentence(error)))
             return
-        id = request["id"]
+        id, text = request["id"], self._asks[1] if self._asks else ""
 
         def job(check: Check) -> None:
+            if not request["sure"]:
+                self._asks = id, self._estimate(request, self.recording, check)
+                return
             last = -math.inf
 
-            def tell(text: str, share: float) -> None:
+            def tell(share: float) -> None:
                 nonlocal last
                 now = time.perf_counter()
                 if now - last >= PAUSE:
                     last = now
                     self.recorder = {"id": id, "state": "working", "text": text, "share": share}
 
+            self._asks = None
+            tell(0.0)
             found: Recording | None = None
             try:
-                for more in self._record(request, check, tell):
+                for more in self._record(request, self.recording, check, tell):
                     found = more if found is None else found.and_then(more)
             finally:  # what is finished is kept
                 if found is not None:
@@ -267,6 +279,8 @@ class Steering(Panel):
 
     def _show_recorder(self, status: Status) -> None:
         told = {"id": status.id, "state": status.state, "text": status.text}
+        if status.state == "done" and self._asks and self._asks[0] == status.id:
+            told |= {"state": "asks", "text": self._asks[1]}
         self.recorder = {**told, "detail": status.detail, "share": 0.0}
 
     def _on_preset(self, change: Mapping[str, Any]) -> None:
@@ -389,8 +403,8 @@ def check_request(request: Mapping[str, Any]) -> dict[str, Any]:
 def check_record(request: Mapping[str, Any]) -> dict[str, Any]:
     """A request to record, or a ValueError that says what is wrong with it.
 
-    {"id", "prompt", "length", "temperature", "seeds", "edits"}; at which strengths, the session
-    chooses.
+    {"id", "prompt", "length", "temperature", "seeds", "edits"} and, once a person has seen how much
+    it is, "sure"; at which strengths, the session chooses.
     """
     settings = {**request, "seed": 0, "control": ""}
     checked = check_request(settings)
@@ -398,7 +412,9 @@ def check_record(request: Mapping[str, Any]) -> dict[str, Any]:
         check_request({**settings, "seed": seed})["seed"] for seed in field(request, "seeds", list)
     ]
     kept = ("id", "prompt", "length", "temperature", "edits")
-    return {**{name: checked[name] for name in kept}, "seeds": seeds}
+    if not isinstance(sure := request.get("sure", False), bool):
+        raise ValueError(f"who asks to record is sure or not; got {sure!r}")
+    return {**{name: checked[name] for name in kept}, "seeds": seeds, "sure": sure}
 
 
 def check_edit(edit: Any) -> dict[str, Any]:

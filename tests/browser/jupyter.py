@@ -21,11 +21,8 @@ KERNEL = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kerne
 
 
 @contextlib.contextmanager
-def server(folder: Path, notebooks: Path, *, app: str = "jupyterlab") -> Iterator[str]:
-    """Serve `notebooks` with settings of its own under `folder`; yields the address.
-
-    app: "jupyterlab", or "notebook" for Jupyter Notebook 7.
-    """
+def server(folder: Path, notebooks: Path) -> Iterator[str]:
+    """JupyterLab and Notebook 7 on `notebooks`, isolated in `folder`; yields the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -44,7 +41,7 @@ def server(folder: Path, notebooks: Path, *, app: str = "jupyterlab") -> Iterato
         "IPYTHONDIR": str(folder / "ipython"),
     }
     command = [
-        *(sys.executable, "-m", app, "--no-browser", "--allow-root"),
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
         *("--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="),
         *("--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"),
         f"--ServerApp.root_dir={notebooks}",
@@ -57,7 +54,7 @@ def server(folder: Path, notebooks: Path, *, app: str = "jupyterlab") -> Iterato
         deadline = time.monotonic() + 60
         while not answers(f"{address}/api"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{app} did not start:\n{log.read_text()}")
+                raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()}")
             time.sleep(0.1)
         yield address
     finally:
@@ -77,6 +74,11 @@ def answers(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def without_kernel(page: Page) -> None:
+    """Choose no kernel for a notebook whose own is not here."""
+    page.locator(".jp-Dialog").get_by_role("button", name="No Kernel").click(timeout=60_000)
 
 
 class Lab:

@@ -338,8 +338,20 @@ def sweep(_request: Mapping[str, Any], check: Callable[[], None]) -> dict[str, A
 STRENGTHS = (-0.6, 0.2, 0.4, 0.8)
 
 
+def estimate(
+    request: Mapping[str, Any], before: Recording | None, check: Callable[[], None]
+) -> str:
+    """What the person is asked."""
+    check()
+    kept = "" if before is None else f", beside {len(before.takes)} recorded before"
+    return f"{4 * len(request['edits'])} runs of {request['length']} tokens, about 9 kB{kept}"
+
+
 def record(
-    request: Mapping[str, Any], check: Callable[[], None], tell: Callable[[str, float], None]
+    request: Mapping[str, Any],
+    before: Recording | None,  # noqa: ARG001
+    check: Callable[[], None],
+    tell: Callable[[float], None],
 ) -> Iterator[Recording]:
     """Each edit at four strengths; what it writes begins with its number, strength and seed."""
     given = pieces(request["prompt"])
@@ -347,7 +359,7 @@ def record(
     takes = [(seed, edit) for seed in request["seeds"] for edit in request["edits"]]
     for done, (seed, edit) in enumerate(takes):
         check()
-        tell("8 runs of 40 tokens, about 9 kB, about 2 s", done / len(takes))
+        tell(done / len(takes))
 
         def wrote(strength: float | None, seed: int = seed, edit: Any = edit) -> Wrote:
             push, said = abs(strength or 0), f" {edit['feature']} at {strength}, {seed}:"

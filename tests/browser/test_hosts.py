@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
+import http.server
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter import Lab, answers, server
+from jupyter import Lab, answers, server, without_kernel
 from playwright.sync_api import expect
 from waiting import until
+
+from sae_widgets.widgets.recording import Recording
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -21,13 +28,18 @@ SAYS = "A picture of the widget"
 
 
 @pytest.fixture(scope="module")
-def shared(browser, tmp_path_factory):
-    """A JupyterLab on the quickstart as its author left it, and as strangers get it."""
+def jupyter(tmp_path_factory):
+    """JupyterLab and Notebook 7 on notebooks as their authors left them, and as strangers get them.
+
+    Yields the address.
+    """
     folder = tmp_path_factory.mktemp("hosts")
     notebooks = folder / "notebooks"
     notebooks.mkdir()
-    for name in ("foreign", "trusted", "bare", "live"):
+    for name in ("foreign", "trusted", "bare"):
         shutil.copy(NOTEBOOKS / "quickstart.ipynb", notebooks / f"{name}.ipynb")
+    for name in ("live", "seven"):
+        nbformat.write(widgets_alone(), notebooks / f"{name}.ipynb")
     # JupyterLab as it comes saves no state of widgets.
     bare = nbformat.read(notebooks / "bare.ipynb", 4)
     del bare.metadata["widgets"]
@@ -36,31 +48,45 @@ def shared(browser, tmp_path_factory):
     foreign = nbformat.read(notebooks / "foreign.ipynb", 4)
     foreign.cells.append(nbformat.v4.new_markdown_cell("From far away."))
     nbformat.write(foreign, notebooks / "foreign.ipynb")
+    shutil.copy(NOTEBOOKS / "share.ipynb", notebooks / "recorded.ipynb")
     settings = {**os.environ, "JUPYTER_DATA_DIR": str(folder / "data")}
-    ours = [str(notebooks / f"{name}.ipynb") for name in ("trusted", "bare")]
+    ours = [str(notebooks / f"{name}.ipynb") for name in ("trusted", "bare", "recorded")]
     trust = [sys.executable, "-m", "jupyter", "trust", *ours]
     subprocess.run(trust, env=settings, check=True, capture_output=True)
     with server(folder, notebooks) as address:
-        lab = Lab(browser, address)
-        yield lab
-        lab.page.close()
+        yield address
 
 
 @pytest.fixture(scope="module")
-def notebook7(browser, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("notebook7")
-    notebooks = folder / "notebooks"
-    notebooks.mkdir()
-    shutil.copy(NOTEBOOKS / "quickstart.ipynb", notebooks)
-    with server(folder, notebooks, app="notebook") as address:
-        lab = Lab(browser, address, place="notebooks")
-        yield lab
-        lab.page.close()
+def shared(browser, jupyter):
+    lab = Lab(browser, jupyter)
+    yield lab
+    lab.page.close()
+
+
+@pytest.fixture(scope="module")
+def notebook7(browser, jupyter):
+    lab = Lab(browser, jupyter, place="notebooks")
+    yield lab
+    lab.page.close()
+
+
+def widgets_alone():
+    """A notebook with both widgets, of which no cell was run."""
+    cells = (
+        "import sae_widgets as sw\nsession = sw.load_demo()",
+        'session.heatmap("Ahoy, the sailor hauled the net.")',
+        'sea = session.find("sea")\n'
+        'steering = session.steer("Felix hid", [session.recommended(sea)])\nsteering',
+    )
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    return made
 
 
 def test_in_jupyter_notebook_the_widgets_are_read_and_steered_as_in_the_lab(notebook7):
     page = notebook7.page
-    notebook7.open("quickstart.ipynb")
+    notebook7.open("seven.ipynb")
     notebook7.run_all()
     steering = page.locator(".sae-steering")
     expect(steering.locator(".sae-ok")).to_be_visible(timeout=90_000)
@@ -143,39 +169,35 @@ def pictures(page):
 def opened(shared, name):
     """The outputs of a notebook that was opened and of which no cell was run."""
     shared.open(f"{name}.ipynb")
-    page = shared.page
+    return whole(shared)
+
+
+def whole(shared):
     # Outputs that are out of sight are not rendered: a high window holds them all.
-    page.set_viewport_size({"width": 1400, "height": 4000})
-    expect(page.locator(".jp-OutputArea-output").first).to_be_visible(timeout=30_000)
-    return page.locator(".jp-NotebookPanel")
+    shared.page.set_viewport_size({"width": 1400, "height": 4000})
+    expect(shared.page.locator(".jp-OutputArea-output:visible").first).to_be_visible(timeout=30_000)
+    return shared.page.locator(".jp-NotebookPanel")
 
 
-def test_an_author_who_reopens_a_notebook_sees_pictures_and_no_error(shared):
-    notebook = opened(shared, "bare")
+def shows_pictures(notebook):
+    """In place of the two widgets, with their words, and with no error."""
     expect(pictures(notebook)).to_have_count(2)
-    for picture, words in zip(
-        pictures(notebook).all(), notebook.get_by_text(SAYS).all(), strict=True
-    ):
-        expect(picture).to_be_visible()
-        expect(words).to_be_visible()
-    notebook.get_by_text(SAYS).first.click()
-    expect(notebook.get_by_text("When its cell had run: Feature heatmap of")).to_be_visible()
+    for shown in (*pictures(notebook).all(), *notebook.get_by_text(SAYS).all()):
+        expect(shown).to_be_visible()
+    expect(notebook.get_by_text(SAYS)).to_have_count(2)
     for error in notebook.get_by_text("Error displaying widget").all():
         expect(error).to_be_hidden()
-    assert notebook.locator(".sae-root").count() == 0
+    expect(notebook.locator(".sae-root")).to_have_count(0)
 
 
-def test_a_stranger_who_trusts_nothing_sees_pictures(shared):
-    notebook = opened(shared, "foreign")
-    expect(pictures(notebook)).to_have_count(2)
-    for picture, words in zip(
-        pictures(notebook).all(), notebook.get_by_text(SAYS).all(), strict=True
-    ):
-        expect(picture).to_be_visible()
-        expect(words).to_be_visible()
+@pytest.mark.parametrize("name", ["bare", "foreign"])
+def test_an_author_who_reopens_a_notebook_and_a_stranger_who_trusts_nothing_see_pictures(
+    shared, name
+):
+    notebook = opened(shared, name)
+    shows_pictures(notebook)
     notebook.get_by_text(SAYS).first.click()
     expect(notebook.get_by_text("When its cell had run: Feature heatmap of")).to_be_visible()
-    assert notebook.locator(".sae-root").count() == 0
 
 
 def test_in_a_trusted_notebook_that_has_its_state_the_widgets_are_there_and_say_they_are_recorded(
@@ -192,9 +214,74 @@ def test_in_a_trusted_notebook_that_has_its_state_the_widgets_are_there_and_say_
         expect(twin).to_be_hidden()
 
 
+def test_in_jupyterlite_a_notebook_shows_its_pictures_without_a_kernel_or_a_network(
+    browser, tmp_path
+):
+    pytest.importorskip("jupyterlite_core", reason="pip install 'sae-widgets[test]'")
+    (tmp_path / "files").mkdir()
+    shutil.copy(NOTEBOOKS / "quickstart.ipynb", tmp_path / "files")
+    build = ["jupyterlite_core", "build", "--contents=files", "--output-dir=site"]
+    subprocess.run(
+        [sys.executable, "-m", *build], cwd=tmp_path, check=True, capture_output=True, timeout=120
+    )
+    page = browser.new_page(viewport={"width": 1400, "height": 4000})
+    far = []
+    with http_server(tmp_path / "site") as address:
+        page.on("request", lambda request: far.append(request.url))
+        page.goto(f"{address}/lab/index.html?path=quickstart.ipynb")
+        without_kernel(page)
+        shows_pictures(page.locator(".jp-NotebookPanel"))
+        page.close()
+    assert [url for url in far if not url.startswith((address, "data:", "blob:"))] == []
+
+
+@contextlib.contextmanager
+def http_server(folder):
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as made:
+        threading.Thread(target=made.serve_forever).start()
+        yield f"http://127.0.0.1:{made.server_port}"
+        made.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_without_any_kernel_a_recorded_slider_moves_and_the_panes_show_what_was_recorded(shared):
+    told = recording_of(NOTEBOOKS / "share.ipynb")
+    (sea, *_) = (take for take in told.takes if take.seed == 2)
+    panel = opened(shared, "recorded").locator(".sae-steering").first
+    # The kernel that JupyterLab starts for it knows nothing of it, and goes.
+    session = "window.jupyterapp.shell.currentWidget.sessionContext"
+    shared.page.evaluate(f"{session}.shutdown()")
+    shared.page.wait_for_function(f"!{session}.session?.kernel")
+    expect(panel.locator(".sae-note").first).to_contain_text(
+        "Sliders with ticks still work", timeout=30_000
+    )
+    slider, steered = panel.get_by_role("slider").first, panel.locator(".sae-pane p").nth(1)
+    for key, arm in (("Home", sea.arms[1]), ("End", sea.arms[-1])):
+        slider.press(key)
+        expect(steered).to_have_text(told.prompt + "".join(arm.tokens))
+        expect(slider).to_have_attribute("aria-valuenow", f"{arm.strength:g}")
+        expect(panel.locator(".sae-foot .sae-badge")).to_have_text("recorded")
+    assert sea.arms[1].tokens != sea.arms[-1].tokens
+    assert shared.errors == []
+
+
+def recording_of(path):
+    """What the first steering panel of a saved notebook holds."""
+    states = nbformat.read(path, 4).metadata["widgets"][STATE]["state"].values()
+    saved = next(each for each in states if each["state"].get("recorded"))
+    (numbers,) = (each for each in saved["buffers"] if each["path"] == ["numbers"])
+    return Recording.unpack(saved["state"]["recorded"], base64.b64decode(numbers["data"]))
+
+
 def test_two_views_of_a_widget_agree_and_one_outlives_the_cell_of_the_other(shared):
-    notebook = opened(shared, "live")
+    shared.open("live.ipynb")
     shared.run_all()
+    notebook = whole(shared)
     steering = notebook.locator(".sae-steering")
     expect(steering.first).to_be_visible(timeout=90_000)
     shared.wait_idle()
@@ -240,7 +327,5 @@ def test_after_its_kernel_has_gone_a_saved_notebook_shows_pictures_of_what_was_l
         }"""
     )
     notebook = opened(shared, "live")
-    expect(pictures(notebook).last).to_be_visible()
+    shows_pictures(notebook)
     expect(pictures(notebook).last).to_have_attribute("src", last)
-    for error in notebook.get_by_text("Error displaying widget").all():
-        expect(error).to_be_hidden()

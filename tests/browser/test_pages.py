@@ -147,7 +147,7 @@ def with_recording(**traits):
     """A panel with two edits, of which the second is off, recorded with two seeds."""
     widget = steering(edits=[{**SEA, "strength": 0.4}, FRESH], **traits)
     asked = {"prompt": widget.prompt, "length": 40, "temperature": 0.0, "seeds": [0, 7]}
-    for more in plausible.record({**asked, "edits": widget.edits}, *[lambda *_: None] * 2):
+    for more in plausible.record({**asked, "edits": widget.edits}, None, *[lambda *_: None] * 2):
         kept = widget.recording
         widget.recording = more if kept is None else kept.and_then(more)
     return widget

@@ -14,6 +14,7 @@ def steering(run=plausible.run, prompt="The captain opened the", edits=(SEA,), w
         run,
         plausible.measure,
         plausible.sweep,
+        estimate=plausible.estimate,
         record=plausible.record,
         saes=plausible.SAES,
         features=plausible.FEATURES,
@@ -419,7 +420,11 @@ def test_edits_are_recorded_and_what_was_recorded_is_there_at_once(bridge):
     root = bridge.show(widget)
     bridge.until(lambda: widget.status["state"] == "done", "the first texts are there")
     assert root.locator(".sae-tick").count() == 0
-    root.get_by_role("button", name="record").click()
+    record = root.get_by_role("button", name="record")
+    record.click()
+    bridge.sees("to record: 4 runs of 40 tokens, about 9 kB")
+    assert widget.recording is None
+    record.click()
     bridge.until(lambda: root.locator(".sae-tick").count() == 5, "what was recorded has ticks")
     assert [take.strengths for take in widget.recording.takes] == [plausible.STRENGTHS]
     assert widget.edits[0]["strength"] == 0.3
@@ -440,11 +445,42 @@ def test_edits_are_recorded_and_what_was_recorded_is_there_at_once(bridge):
     widget.close()
 
 
+def test_who_is_asked_before_recording_answers_with_the_keyboard(bridge):
+    widget = steering(worker=Worker)
+    root = bridge.show(widget)
+    question = "to record: 4 runs of 40 tokens, about 9 kB"
+    bridge.until(lambda: widget.status["state"] == "done", "the first texts are there")
+    focused = lambda: bridge.page.evaluate("document.activeElement.textContent")  # noqa: E731
+    root.get_by_role("button", name="record").focus()
+    for answer in ("Escape", "Tab Enter"):
+        bridge.page.keyboard.press("Enter")
+        bridge.sees(question)
+        assert focused() == "record now"
+        for key in answer.split():
+            bridge.page.keyboard.press(key)
+        bridge.until(lambda: widget.recorder["state"] == "done", "nothing is asked any more")
+        bridge.until(lambda: focused() == "record", "the button has the focus")
+        assert root.get_by_text(question).count() == 0
+        assert widget.recording is None
+    bridge.page.keyboard.press("Enter")
+    bridge.sees(question)
+    # What is not what was asked about is asked about again.
+    widget.edits = [{**SEA, "strength": 0.9}, {**SEA, "feature": 57}]
+    bridge.until(lambda: focused() == "record", "the question is gone")
+    bridge.page.keyboard.press("Enter")
+    bridge.sees("to record: 8 runs of 40 tokens, about 9 kB")
+    bridge.page.keyboard.press("Enter")
+    bridge.until(lambda: root.locator(".sae-tick").count() == 10, "both are recorded")
+    assert focused() == "record"
+    assert [take.edit["feature"] for take in widget.recording.takes] == [131, 57]
+    widget.close()
+
+
 def test_recording_can_be_watched_and_stopped(bridge):
-    def endless(request, check, tell):
-        yield from plausible.record(request, check, tell)
+    def endless(request, before, check, tell):
+        yield from plausible.record(request, before, check, tell)
         time.sleep(0.15)  # no more than ten words a second are passed on
-        tell("100 runs of 40 tokens, about 60 kB, about 9 s", 0.25)
+        tell(0.25)
         while True:
             check()
             time.sleep(0.01)
@@ -452,9 +488,13 @@ def test_recording_can_be_watched_and_stopped(bridge):
     widget = steering(worker=Worker)
     widget._record = endless
     root = bridge.show(widget)
-    root.get_by_role("button", name="record").click()
-    bridge.sees("recording 100 runs of 40 tokens, about 60 kB, about 9 s")
-    assert root.locator("progress").get_attribute("value") == "0.25"
+    for _ in range(2):
+        root.get_by_role("button", name="record").click()
+        bridge.sees("4 runs of 40 tokens, about 9 kB")
+    bridge.sees("recording 4 runs of 40 tokens, about 9 kB")
+    bridge.until(
+        lambda: root.locator("progress").get_attribute("value") == "0.25", "a quarter is done"
+    )
     root.get_by_role("button", name="Stop").click()
     bridge.sees("recorded in part: Stopped.")
     assert root.locator(".sae-tick").count() == 5

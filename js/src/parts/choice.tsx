@@ -5,15 +5,19 @@ import type { JSX } from "preact";
 interface ButtonProps extends JSX.ButtonHTMLAttributes<HTMLButtonElement> {
   /** It cannot be used now; it keeps the focus, if it has it. */
   off?: boolean;
+  /** Why it cannot be used, where there is such a reason. */
+  why?: string | null;
 }
 
-export function Button({ off = false, onClick, ...rest }: ButtonProps) {
+export function Button({ why = null, off, title, onClick, ...rest }: ButtonProps) {
+  const idle = why !== null || Boolean(off);
   return (
     <button
       type="button"
       {...rest}
-      aria-disabled={off}
-      onClick={(event) => !off && onClick?.(event)}
+      title={why ?? title}
+      aria-disabled={idle}
+      onClick={(event) => !idle && onClick?.(event)}
     />
   );
 }

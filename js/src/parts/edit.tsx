@@ -6,6 +6,7 @@ import {
   counts,
   course,
   courses,
+  isOn,
   neutral,
   placed,
   push,
@@ -74,7 +75,7 @@ export function EditRow(props: Props) {
   const { onSolo, onChange, onSelect, onRemove } = props;
   const { recorded, why } = useHost();
   const plays = recorded && ticks.length > 0;
-  const on = edit.on ?? true;
+  const on = isOn(edit);
   const unit = edit.unit ?? "peak";
   const value = edit.strength ?? 0;
   const [min, max] = range(edit, feature);

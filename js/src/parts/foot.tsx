@@ -3,7 +3,7 @@
 import type { ComponentChild } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { isOn } from "../edits";
-import { count, number, seconds } from "../text";
+import { count, joined, number, seconds } from "../text";
 import type { Edit, Effects, Run } from "../wire";
 import { sheet } from "./about";
 import { Button } from "./choice";
@@ -79,7 +79,7 @@ export function Foot({ run, recorded, effects, trouble, edits, message, drawers 
           <span
             title={`The hook ran ${run.calls.prefill} × on the prompt and ${run.calls.steps} × while writing`}
           >
-            {[ending(run), run.seconds && seconds(run.seconds)].filter(Boolean).join(" · ")}
+            {joined([ending(run), run.seconds && seconds(run.seconds)], " · ")}
           </span>
         )}
         {offered.map(
@@ -97,11 +97,7 @@ export function Foot({ run, recorded, effects, trouble, edits, message, drawers 
             ),
         )}
         {code !== undefined && (
-          <Button
-            class="sae-link"
-            title="Copy the edits and the run as Python"
-            onClick={() => void copy()}
-          >
+          <Button class="sae-link" title="Copy the edits and the run as Python" onClick={copy}>
             {copied ? "copied" : "copy as code"}
           </Button>
         )}

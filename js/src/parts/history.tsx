@@ -52,8 +52,8 @@ export function Tree({ history, here, named, pinned, disabled, onSee, onPin, onG
             <Button
               class="sae-go"
               aria-current={state.id === here}
-              off={disabled !== null}
-              title={disabled ?? `${state.request.prompt}: go back to these settings`}
+              why={disabled}
+              title={`${state.request.prompt}: go back to these settings`}
               onPointerEnter={() => onSee(state)}
               onFocus={() => onSee(state)}
               onBlur={() => onSee(null)}

@@ -1,9 +1,9 @@
 /** The texts side by side, as they are written, with the place marked where they part. */
 
 import { useMemo } from "preact/hooks";
-import { fork, moved, number, percent, segments } from "../text";
+import { fork, joined, moved, number, percent, segments } from "../text";
 import type { Arm, Effects, Guess } from "../wire";
-import { type Strip, StripText, stripOf } from "./strip";
+import { PART, type Strip, StripText, stripOf } from "./strip";
 
 interface Props {
   prompt: string;
@@ -62,7 +62,6 @@ interface PaneProps {
   proof: Props["proof"];
 }
 
-const PART = "Here the texts part";
 const CONTROL_MEANS = "The same push at the same tokens, in another direction";
 
 function Pane({ prompt, arm, other, steered, tail, writing, old, strip, proof }: PaneProps) {
@@ -101,11 +100,7 @@ function Pane({ prompt, arm, other, steered, tail, writing, old, strip, proof }:
               <span
                 key={`${i} ${segment.moved}`}
                 class={`${segment.moved ? "sae-moved" : ""} ${segment.fork ? "sae-fork" : ""}`}
-                title={
-                  [segment.fork ? PART : "", guessed(next?.[segment.at])]
-                    .filter(Boolean)
-                    .join("\n") || undefined
-                }
+                title={joined([segment.fork && PART, guessed(next?.[segment.at])]) || undefined}
               >
                 {segment.text}
               </span>

@@ -30,8 +30,8 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
         <span key={each} class="sae-chip">
           <Button
             class="sae-link"
-            off={disabled !== null}
-            title={disabled ?? `Steer with ${edits.map(named).join(", ")}`}
+            why={disabled}
+            title={`Steer with ${edits.map(named).join(", ")}`}
             onClick={() => onTake(edits)}
           >
             {each}
@@ -39,8 +39,8 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
           <Button
             class="sae-quiet"
             aria-label={`forget ${each}`}
-            title={disabled ?? "Forget it"}
-            off={disabled !== null}
+            why={disabled}
+            title="Forget it"
             onClick={() => onForget(each)}
           >
             ×
@@ -57,7 +57,7 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
         onInput={(event) => setName(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && keep()}
       />
-      <Button off={disabled !== null || wanted === ""} title={disabled ?? undefined} onClick={keep}>
+      <Button why={disabled} off={wanted === ""} onClick={keep}>
         {Object.hasOwn(presets, wanted) ? "Replace" : "Keep"}
       </Button>
     </div>

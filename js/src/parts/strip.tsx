@@ -1,6 +1,6 @@
 /** The unsteered text, and under each token how differently the edits would have had it go on. */
 
-import { number, percent } from "../text";
+import { joined, number, percent } from "../text";
 import type { Effects, Shift } from "../wire";
 
 /** The unsteered text with its measurements. */
@@ -17,6 +17,8 @@ export function stripOf(effects: Partial<Effects>, text: string): Strip | null {
 export function shade(kl: number): number {
   return Math.min(1, Math.sqrt(kl / 2));
 }
+
+export const PART = "Here the texts part";
 
 interface Props {
   strip: Strip;
@@ -36,14 +38,12 @@ export function StripText({ strip: { tokens, given, kl, more, less }, fork }: Pr
             <span
               class={`sae-kl ${parts ? "sae-fork" : ""}`}
               style={{ "--sae-kl": `${Math.round(100 * shade(kl[i] ?? 0))}%` }}
-              title={[
-                parts ? "Here the texts part" : "",
+              title={joined([
+                parts && PART,
                 `KL ${number(kl[i])} nats`,
                 said("likelier here", more[i]),
                 said("less likely", less[i]),
-              ]
-                .filter(Boolean)
-                .join("\n")}
+              ])}
             >
               {bare}
             </span>

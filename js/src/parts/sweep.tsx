@@ -25,6 +25,12 @@ export function pointsOf({ arms }: Partial<Sweep>): SweepArm[] {
   return (arms ?? []).filter((arm) => !arm.control);
 }
 
+/** No edit, and the control at each strength. */
+const controlsOf = (sweep: Partial<Sweep>): SweepArm[] => [
+  ...pointsOf(sweep).slice(0, 1),
+  ...(sweep.arms ?? []).filter((arm) => arm.control),
+];
+
 /** The arms that a point stands for: no edit, the edits, and their control. */
 export function armsAt({ arms, request }: Partial<Sweep>, point: number): Arm[] {
   const steered = pointsOf({ arms: arms ?? [] });
@@ -42,10 +48,9 @@ export function armsAt({ arms, request }: Partial<Sweep>, point: number): Arm[] 
 /** What the strengths of a swept edit did, and its control's: [strength, share of the most]. */
 export function curvesOf({ arms }: Partial<Sweep>, edit: Edit | undefined): Interval[][] {
   if (!edit || !arms || counts(edit.op) === "nothing" || edit.on === false) return [];
-  const most = scale(arms.map((arm) => arm.concept));
-  const kinds = [pointsOf({ arms }), [...arms.slice(0, 1), ...arms.filter((arm) => arm.control)]];
-  return kinds.map((kind) =>
-    kind.map((arm) => [times(edit, arm.factor), Math.max(0, arm.concept ?? 0) / most]),
+  const most = scale(arms, "concept");
+  return [pointsOf, controlsOf].map((kind) =>
+    kind({ arms }).map((arm) => [times(edit, arm.factor), Math.max(0, arm.concept ?? 0) / most]),
   );
 }
 
@@ -54,21 +59,19 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
   const points = pointsOf(sweep);
   const first = Math.min(0, points[0]?.factor ?? 0);
   const last = points.at(-1)?.factor ?? 1;
-  const controls = [points[0], ...(sweep.arms ?? []).filter((arm) => arm.control)].filter(
-    (arm) => arm !== undefined,
-  );
-  const concept = scale([...points, ...controls].map((arm) => arm.concept));
-  const kl = scale(points.map((arm) => arm.kl));
+  const controls = controlsOf(sweep);
+  const concept = scale([...points, ...controls], "concept");
+  const kl = scale(points, "kl");
   const share = (factor: number) => (factor - first) / (last - first || 1);
   const x = (factor: number) => WIDTH * share(factor);
-  const line = (arms: readonly SweepArm[], y: (arm: SweepArm) => number | null) =>
+  const line = (arms: readonly SweepArm[], of: Drawn, most: number) =>
     arms
-      .map((arm) => [x(arm.factor), y(arm)] as const)
-      .filter((point): point is readonly [number, number] => point[1] !== null)
-      .map(([a, b]) => `${a.toFixed(1)},${b.toFixed(1)}`)
+      .flatMap((arm) => {
+        const value = arm[of];
+        const y = HEIGHT - 3 - ((HEIGHT - 6) * Math.max(0, value ?? 0)) / most;
+        return value === null ? [] : [`${x(arm.factor).toFixed(1)},${y.toFixed(1)}`];
+      })
       .join(" ");
-  const high = (most: number) => (value: number | null) =>
-    value === null ? null : HEIGHT - 3 - ((HEIGHT - 6) * Math.max(0, value)) / most;
 
   const closest = (factor: number): number => {
     const gaps = points.map((point) => Math.abs(point.factor - factor));
@@ -136,12 +139,9 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
           {shown && (
             <line class="sae-seen" x1={x(shown.factor)} x2={x(shown.factor)} y1={0} y2={HEIGHT} />
           )}
-          <polyline class="sae-cost" points={line(points, (arm) => high(kl)(arm.kl))} />
-          <polyline
-            class="sae-ghost"
-            points={line(controls, (arm) => high(concept)(arm.concept))}
-          />
-          <polyline class="sae-gain" points={line(points, (arm) => high(concept)(arm.concept))} />
+          <polyline class="sae-cost" points={line(points, "kl", kl)} />
+          <polyline class="sae-ghost" points={line(controls, "concept", concept)} />
+          <polyline class="sae-gain" points={line(points, "concept", concept)} />
         </svg>
       </div>
       <div class="sae-ticks sae-tiny sae-soft sae-number" aria-hidden="true">
@@ -155,9 +155,12 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
   );
 }
 
-/** The largest of some values, to which they are drawn. */
-function scale(values: readonly (number | null)[]): number {
-  return Math.max(1e-6, ...values.map((value) => value ?? 0));
+/** What is drawn of the arms. */
+type Drawn = "concept" | "kl";
+
+/** The largest value of some arms, to which they are drawn. */
+function scale(arms: readonly SweepArm[], of: Drawn): number {
+  return Math.max(1e-6, ...arms.map((arm) => arm[of] ?? 0));
 }
 
 /** A factor as the strength that it makes, where one edit alone has one. */

@@ -24,7 +24,7 @@ import { armsAt, curvesOf, pointsOf, SweepStrip } from "../parts/sweep";
 import { TextBox } from "../parts/textbox";
 import { useUndo } from "../parts/undo";
 import { replayOf, takesOf, ticksOf } from "../replay";
-import { count, seconds } from "../text";
+import { count, joined, seconds } from "../text";
 import type {
   Arm,
   Control,
@@ -118,13 +118,16 @@ function Steering({ model }: { model: Model }) {
     save(model, { sweep: { ...settings, id, prompt: draft } });
   };
   const strong = edits.filter((edit) => isOn(edit) && counts(edit.op) !== "nothing");
-  const record = () => {
-    const { length, temperature, seed } = settings;
-    const id = next("record", recorder.id);
-    save(model, {
-      record: { id, prompt: draft, length, temperature, seeds: [seed], edits: strong },
-    });
-  };
+  const { length, temperature, seed } = settings;
+  const wanted = { prompt: draft, length, temperature, seeds: [seed], edits: strong };
+  /** Whether what was asked about is what would be recorded now. */
+  const asking =
+    alive &&
+    recorder.state === "asks" &&
+    JSON.stringify(model.get("record")) ===
+      JSON.stringify({ id: recorder.id, ...wanted, sure: false });
+  const record = () =>
+    save(model, { record: { id: next("record", recorder.id), ...wanted, sure: asking } });
   const pace = useMemo(
     () =>
       throttle((again: boolean) => {
@@ -165,7 +168,7 @@ function Steering({ model }: { model: Model }) {
     run();
   }, [alive]);
   const sweeping = alive && latest.state === "working";
-  const taking = alive && recorder.state === "working";
+  const taking = asking || (alive && recorder.state === "working");
   const busy = working || sweeping || taking;
   const stop = () =>
     save(model, {
@@ -464,13 +467,24 @@ function Steering({ model }: { model: Model }) {
           <Button
             off={!alive || draft === "" || strong.length === 0}
             title={
-              why ??
-              "Record each edit by itself at many strengths: its slider then works without a kernel, too"
+              why ?? "Record each edit by itself at many strengths: its slider then needs no kernel"
             }
+            class={asking ? "sae-primary" : ""}
             onClick={record}
           >
-            record
+            {asking ? "record now" : "record"}
           </Button>
+          {asking && (
+            <Button
+              title="Record nothing (Escape)"
+              onClick={(event) => {
+                (event.currentTarget.previousSibling as HTMLElement).focus(); // this one goes away
+                save(model, { record: {} });
+              }}
+            >
+              cancel
+            </Button>
+          )}
           <label class="sae-field" title="Write again while something is dragged or changed">
             <input
               type="checkbox"
@@ -481,6 +495,13 @@ function Steering({ model }: { model: Model }) {
           </label>
         </div>
       </Locked>
+      {(asking || recorder.state !== "asks") && (
+        <Aside
+          of={recorder}
+          doing={recorder.text ? `recording ${recorder.text}` : "estimating …"}
+          failed={asking ? "to record" : takes.length > 0 ? "recorded in part" : "not recorded"}
+        />
+      )}
       {looked ? (
         <Panes {...looked} before={[]} writing={false} old={false} strip={{}} />
       ) : shown ? (
@@ -533,11 +554,6 @@ function Steering({ model }: { model: Model }) {
         </div>
       )}
       <Aside of={latest} doing="sweeping …" failed="no sweep" />
-      <Aside
-        of={recorder}
-        doing={`recording ${recorder.text ?? ""}`}
-        failed={takes.length > 0 ? "recorded in part" : "not recorded"}
-      />
       <Also
         also={proof.also ?? []}
         disabled={alive ? null : (why ?? "the kernel is silent")}
@@ -549,9 +565,7 @@ function Steering({ model }: { model: Model }) {
         effects={proof}
         edits={edits}
         trouble={effects.id === current ? effects.trouble : undefined}
-        message={
-          writing ? `writing … ${seconds(elapsed)}` : notes.filter((note) => note).join("; ")
-        }
+        message={writing ? `writing … ${seconds(elapsed)}` : joined(notes, "; ")}
         drawers={drawers}
       />
       <Spoken
