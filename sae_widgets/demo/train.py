@@ -12,6 +12,7 @@ import argparse
 import gc
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -124,6 +125,7 @@ class Settings:
             plan.objective,
             steps=self.sae_steps,
             batch=self.sae_batch,
+            lr=2e-4 / math.sqrt(plan.width / 2**14),
             seed=seed,
             frozen=plan.kind == "frozen",
         )

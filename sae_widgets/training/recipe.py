@@ -12,6 +12,9 @@ from sae_widgets.training.objectives import Matryoshka, Objective, TopK
 MOST_SILENT = 10_000_000
 """Vectors after which a feature that never fired is dead, however long the run (Gao et al.)."""
 
+LONG = 100_000
+"""Steps of a run for which the learning rates of the literature are meant."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -21,7 +24,8 @@ class Recipe:
     is trained for; None: nested features, `Matryoshka` with k = d_model / 8, at most 32.
 
     steps: each sees `batch` vectors, of all processes together. lr: the highest learning rate;
-    None: 2e-4 / sqrt(d_sae / 2^14), at most 2e-3. It rises for the first `warmup` of the run and
+    None: 2e-4 / sqrt(d_sae / 2^14) of a run of 10^5 steps, more the shorter it is (see `rate`). It
+    rises for the first `warmup` of the run and
     falls to nothing in the last `decay` of it. clip: the longest gradient. beta1: Adam's memory of
     gradients. patience: a feature is dead when it has not fired for this share of the run, or on
     ten million vectors. precision: of the matrix products on an accelerator.
@@ -117,8 +121,18 @@ class Recipe:
         )
 
     def rate(self, d_sae: int) -> float:
-        """The peak learning rate for a dictionary of `d_sae` features."""
-        return min(2e-3, 2e-4 / math.sqrt(d_sae / 2**14)) if self.lr is None else self.lr
+        """The peak learning rate for a dictionary of `d_sae` features.
+
+        Gao et al. scale it with the width, in long runs. Decoder rows that are held at unit norm
+        hardly turn in few steps, so that a short run takes longer ones: with the root of how much
+        shorter it is (measured with tests/benchmarks/curve.py), at most 8e-3.
+        """
+        if self.lr is not None:
+            return self.lr
+        wide = 2e-4 / math.sqrt(d_sae / 2**14)
+        if self.objective is not None and not self.objective.unit_rows:
+            return min(2e-3, wide)
+        return min(8e-3, wide * max(1.0, math.sqrt(LONG / self.steps)))
 
     @property
     def hooks(self) -> tuple[str, ...]:
