@@ -39,9 +39,9 @@ def training(
     existing="resume" goes on from its last checkpoint, of which stopping writes one.
     """
     one = isinstance(recipes, Recipe)
-    plan = Plan(model, texts, [recipes] if isinstance(recipes, Recipe) else recipes, **options)
     cell = this_cell()
-    make_room(cell)
+    make_room(cell)  # before the folder is looked at, in which the old one goes on
+    plan = Plan(model, texts, [recipes] if isinstance(recipes, Recipe) else recipes, **options)
 
     def run(widget: Training) -> Any:
         place = plan.place if plan.existing == "resume" else None

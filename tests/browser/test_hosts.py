@@ -239,9 +239,11 @@ def test_in_jupyterlite_a_notebook_shows_its_pictures_without_a_kernel_or_a_netw
 def http_server(folder):
     handler = functools.partial(Quiet, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as made:
-        threading.Thread(target=made.serve_forever).start()
-        yield f"http://127.0.0.1:{made.server_port}"
-        made.shutdown()
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{made.server_port}"
+        finally:
+            made.shutdown()
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
