@@ -310,8 +310,7 @@ def test_two_views_of_a_widget_agree_and_one_outlives_the_cell_of_the_other(shar
     box = steering.get_by_label("tokens to write")
     box.fill("12")
     box.press("Enter")
-    shared.wait_idle()
-    assert shared.python("print(steering.length)").strip() == "12"
+    until(lambda: shared.python("print(steering.length)").strip() == "12", seconds=30)
     assert shared.errors == []
 
 
