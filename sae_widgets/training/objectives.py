@@ -113,6 +113,9 @@ class TopK(Objective):
                 f"dictionary has {d_sae}; choose a smaller k, or multi=0"
             )
 
+    def start(self, sae: SAE, x: Float[Tensor, "vector d_in"]) -> None:
+        level(sae, x, self.k)
+
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         counts = [self.k, 4 * self.k] if self.multi else [self.k]
         choose = chooser(sae, batch.x, counts[-1])
@@ -144,6 +147,9 @@ class BatchTopK(Objective):
 
     def check(self, d_sae: int) -> None:
         check_room(self.k, d_sae)
+
+    def start(self, sae: SAE, x: Float[Tensor, "vector d_in"]) -> None:
+        level(sae, x, self.k)
 
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         return of_batch(sae, batch, self.k, self.rescue, prefixes=())
@@ -190,11 +196,30 @@ class Matryoshka(Objective):
         """How many features each prefix has."""
         return self.prefixes or tuple(d_sae // part for part in (16, 8, 4, 2, 1))
 
+    def start(self, sae: SAE, x: Float[Tensor, "vector d_in"]) -> None:
+        level(sae, x, self.k)
+
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         return of_batch(sae, batch, self.k, self.rescue, self.ends(sae.d_sae))
 
     def finished(self, sae: SAE, threshold: float) -> SAE:
         return plain(sae, JumpReLU(torch.full((sae.d_sae,), threshold)))
+
+
+@torch.no_grad()
+def level(sae: SAE, x: Float[Tensor, "vector d_in"], k: int) -> None:
+    """Scale an untrained encoder so that the `k` strongest features write neither more nor less.
+
+    Random directions overlap, so that with many of them the first guess is several times what it
+    should be. (Gao et al. 2024, appendix A.1, match norms; here it is the least squared error.)
+    """
+    if sae.is_transcoder:
+        return  # what its features write does not depend on what they read yet
+    (code,) = chooser(sae, x, k).of_each([k])
+    guess = code.parts(sae.W_dec, [sae.d_sae])[0]
+    share = ((x - sae.b_dec) * guess).sum() / guess.square().sum()
+    if torch.isfinite(share):  # else nothing fires on these vectors
+        sae.W_enc.mul_(share)
 
 
 def of_batch(sae: SAE, batch: Batch, k: int, rescue: float, prefixes: Sequence[int]) -> Outcome:

@@ -25,10 +25,10 @@ class Recipe:
 
     steps: each sees `batch` vectors, of all processes together. lr: the highest learning rate;
     None: 2e-4 / sqrt(d_sae / 2^14) of a run of 10^5 steps, more the shorter it is (see `rate`). It
-    rises for the first `warmup` of the run and
-    falls to nothing in the last `decay` of it. clip: the longest gradient. beta1: Adam's memory of
-    gradients. patience: a feature is dead when it has not fired for this share of the run, or on
-    ten million vectors. precision: of the matrix products on an accelerator.
+    rises for the first `warmup` of the run and falls to nothing in the last `decay` of it. clip:
+    the longest gradient. beta1: Adam's memory of gradients. patience: a feature is dead when it has
+    not fired for this share of the run, or on ten million vectors. precision: of the matrix
+    products on an accelerator.
 
     context: how many tokens of a text the model reads at once, at most. buffer: how many
     activations are mixed. shards: into how many parts texts are dealt; None: one for each process.
@@ -123,16 +123,17 @@ class Recipe:
     def rate(self, d_sae: int) -> float:
         """The peak learning rate for a dictionary of `d_sae` features.
 
-        Gao et al. scale it with the width, in long runs. Decoder rows that are held at unit norm
-        hardly turn in few steps, so that a short run takes longer ones: with the root of how much
-        shorter it is (measured with tests/benchmarks/curve.py), at most 8e-3.
+        Gao et al. scale it with the width, in long runs; 2e-3 is the most. Decoder rows that are
+        held at unit norm hardly turn in few steps, so that where there are such a short run takes
+        longer ones, with the root of how much shorter it is, at most 8e-3. Factor and ceiling are
+        measured: `tests/benchmarks/curve.py` compares with SAELens.
         """
         if self.lr is not None:
             return self.lr
-        wide = 2e-4 / math.sqrt(d_sae / 2**14)
-        if self.objective is not None and not self.objective.unit_rows:
-            return min(2e-3, wide)
-        return min(8e-3, wide * max(1.0, math.sqrt(LONG / self.steps)))
+        long = min(2e-3, 2e-4 / math.sqrt(d_sae / 2**14))
+        if self.frozen or (self.objective is not None and not self.objective.unit_rows):
+            return long
+        return min(8e-3, long * max(1.0, math.sqrt(LONG / self.steps)))
 
     @property
     def hooks(self) -> tuple[str, ...]:

@@ -49,6 +49,19 @@ def test_batch_top_k_charges_the_mean_squared_error_of_the_whole_dictionary(sae)
     assert outcome.threshold.item() == pytest.approx(2.3)
 
 
+@pytest.mark.parametrize("objective", [TopK(2), BatchTopK(2), Matryoshka(2, (1, 3))])
+def test_at_first_the_encoder_is_as_strong_as_reconstructs_best(sae, objective):
+    # x - b_dec = (1, 0) fires 1 and 0.6 of the axis and the diagonal: they write (1.36, 0.48), of
+    # which 1.36 / (1.36^2 + 0.48^2) is nearest. The other vector fires nothing.
+    with torch.no_grad():
+        sae.b_enc.zero_()
+        before = sae.W_enc.clone()
+    objective.start(sae, torch.tensor([[2.0, -1.0], [-4.0, -2.0]]))
+    torch.testing.assert_close(sae.W_enc, 1.36 / 2.08 * before)
+    objective.start(sae, sae.b_dec.detach()[None])
+    torch.testing.assert_close(sae.W_enc, 1.36 / 2.08 * before)
+
+
 def test_matryoshka_charges_every_prefix_alike(sae):
     # The same two values are kept. Feature 0 alone: (3, 0) and (0, 0): errors (0, 0) and (0, 1).
     x = torch.tensor([[4.0, -1.0], [1.0, 0.0]])

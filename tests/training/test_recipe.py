@@ -19,6 +19,8 @@ def test_a_short_run_takes_longer_steps_with_rows_held_at_unit_norm():
     assert Recipe("h", steps=1000).rate(4) == 8e-3
     assert Recipe("h", objective=L1(1.0), steps=1000).rate(2**12) == pytest.approx(4e-4)
     assert Recipe("h", objective=L1(1.0), steps=1000).rate(4) == 2e-3
+    assert Recipe("h", steps=100_000).rate(4) == 2e-3
+    assert Recipe("h", steps=1000, frozen=True).rate(2**12) == pytest.approx(4e-4)
 
 
 def test_what_is_not_said_follows_from_the_width_of_the_activations():
