@@ -281,10 +281,14 @@ def test_a_recording_that_would_grow_too_large_is_refused_before_anything_runs_a
     ):
         session.record([sw.Scale(7, 3.0)], **much)
     edits = [sw.Scale(feature, 3.0).to_json() for feature in range(12)]
+    told = []
+    panel.observe(lambda change: told.append(change["new"]), "recorder")
     for id, sure in ((1, False), (2, True)):
         panel.record = asked(edits, id=id, sure=sure, length=6, seeds=[*range(12)])
-        until(lambda: panel.recorder.get("state") == "error", 20, lambda: panel.recorder)
-        assert "beside the 9" in panel.recorder["text"]
+        until(lambda: told[-1:] and told[-1]["state"] == "error", 20, lambda: panel.recorder)
+        assert told[-1]["id"] == id
+        assert "beside the 9" in told[-1]["text"]
+        told.clear()
         panel.record = {}
     assert panel.recording == before
     assert [edit["feature"] for edit in panel.edits] == [5]
@@ -296,6 +300,10 @@ def test_room_is_made_by_dropping_takes_and_none_is_needed_beside_what_is_replac
         before.without(8, 3)
     kept = before.without(8)
     assert [take.edit["feature"] for take in kept.takes] == [5]
+    assert before.without(before.takes[1].edit) == kept
+    assert before.without(sw.Add(8, -3.0, on=False)) == kept
+    with pytest.raises(ValueError, match=r"of Scale\(.*8.* nothing was recorded"):
+        before.without(sw.Scale(8, 3.0))
     kept.check_room(*planned(session, 2, range(100)))
     for feature, room in ((5, True), (2, False)):
         takes, plan = planned(session, feature, range(2000))
@@ -303,6 +311,13 @@ def test_room_is_made_by_dropping_takes_and_none_is_needed_beside_what_is_replac
         with nullcontext() if room else pytest.raises(ValueError, match="beside the 820 kB"):
             kept.check_room(takes, plan)
         assert kept.goes_with(takes)
+    nameless = [
+        replace(take, edit={"op": "add", "vector": [place]})
+        for place, take in enumerate(before.takes)
+    ]
+    with pytest.raises(ValueError, match=r"recording.without\(panel.recording.takes\[0\].edit\)"):
+        replace(before, takes=tuple(nameless)).check_room(*planned(session, 2, range(2000)))
+    assert replace(before, takes=tuple(nameless)).without(nameless[0].edit).takes == (nameless[1],)
 
 
 def test_the_estimate_of_the_time_grows_with_the_plan(model, sae):

@@ -88,8 +88,8 @@ class Plan:
             raise ValueError("there is nothing to record: name at least one feature or edit")
         if not self.seeds:
             raise ValueError("a recording needs at least one seed; got none")
-        bare = [replace(edit, strength=1.0, on=True) for edit in self.strong]
-        if twice := next((edit for i, edit in enumerate(bare) if edit in bare[:i]), None):
+        alike = [replace(edit, strength=1.0, on=True) for edit in self.strong]
+        if twice := next((edit for i, edit in enumerate(alike) if edit in alike[:i]), None):
             raise ValueError(f"an edit is recorded once, at all strengths; got {twice!r} twice")
         if len(set(self.seeds)) < len(self.seeds) or any(
             isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**53
@@ -120,7 +120,7 @@ class Plan:
     @property
     def takes(self) -> list[Take]:
         """What it will make, in order, before anything is written."""
-        return [Take(_bare(edit), seed, False, ()) for seed in self.seeds for edit in self.strong]
+        return [Take(bare(edit), seed, False, ()) for seed in self.seeds for edit in self.strong]
 
     @property
     def runs(self) -> int:
@@ -190,7 +190,7 @@ def record(
         mark = gauge(edit, by_name(sae))
         points = points_of(model, sae, run, [0.0, *strengths], mark, check=check)
         wrote = _wrote(model, sae, run, [None, *strengths], points, prompts)
-        yield Take(_bare(edit), seed, mark.peak is not None, wrote)
+        yield Take(bare(edit), seed, mark.peak is not None, wrote)
         tell((place + 1) / len(takes))
 
 
@@ -226,7 +226,7 @@ def _wrote(
     return tuple(arms)
 
 
-def _bare(edit: Strong) -> dict[str, Any]:
+def bare(edit: Strong) -> dict[str, Any]:
     """An edit as takes know it, whatever its strength."""
     return replace(edit, strength=1.0, on=True).to_json()
 

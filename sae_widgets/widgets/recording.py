@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from sae_widgets.steering.record import LARGEST, Plan, Take, Wrote, kilobytes
+from sae_widgets.steering.edits import AnyEdit
+from sae_widgets.steering.effects import Strong
+from sae_widgets.steering.record import LARGEST, Plan, Take, Wrote, bare, kilobytes
 from sae_widgets.widgets.panel import field, plain
 
 FACTS = ("nll", "concept", "kl", "surprise", "distinct", "ratio")
@@ -67,26 +69,32 @@ class Recording:
         takes = {_key(take): take for take in (*self.takes, *later.takes)}
         return replace(self, takes=tuple(takes.values()))
 
-    def without(self, *features: int) -> Recording:
-        """With no take of these features: room for others."""
-        known = {take.edit.get("feature") for take in self.takes}
-        if missing := [feature for feature in features if feature not in known]:
-            raise ValueError(
-                f"of feature {missing[0]} nothing was recorded; what was is in `takes`"
-            )
-        kept = (take for take in self.takes if take.edit.get("feature") not in features)
-        return replace(self, takes=tuple(kept))
+    def without(self, *what: int | AnyEdit | Mapping[str, Any]) -> Recording:
+        """With no take of these features (of every SAE) or edits (whatever their strength).
+
+        An edit may be given as it stands in a take.
+        """
+        kept = self.takes
+        for each in what:
+            some = tuple(take for take in kept if not _is_of(take, each))
+            if len(some) == len(kept):
+                of = f"feature {each}" if isinstance(each, int) else f"{each!r}"
+                raise ValueError(f"of {of} nothing was recorded; what was is in `takes`")
+            kept = some
+        return replace(self, takes=kept)
 
     def check_room(self, planned: Recording, plan: Plan) -> None:
         """Raise if a plan is too much beside what stays of this; `planned` are its takes."""
-        kept = [take for take in self.and_then(planned).takes if take.arms]
+        kept = [take for take in self.and_then(planned).takes if take.arms]  # all from before
         size = replace(self, takes=tuple(kept)).size
         if kept and size + plan.size > LARGEST:
+            place = self.takes.index(kept[0])
+            one = kept[0].edit.get("feature", f"panel.recording.takes[{place}].edit")
             raise ValueError(
                 f"this would record {plan.told}, beside the {kilobytes(size)} that this panel has: "
                 f"{kilobytes(size + plan.size)} in the notebook, and {kilobytes(LARGEST)} is the "
                 f"most. Drop what is not needed, `panel.recording = panel.recording.without"
-                f"({kept[0].edit.get('feature', '…')})`, or all of it, `panel.recording = None`; "
+                f"({one})`, or all of it, `panel.recording = None`; "
                 "or record less, or in another panel"
             )
 
@@ -202,6 +210,14 @@ class _Reader:
     def end(self) -> None:
         if self._at < len(self._numbers):
             raise ValueError(f"a recording has {len(self._numbers) - self._at} bytes too many")
+
+
+def _is_of(take: Take, what: int | AnyEdit | Mapping[str, Any]) -> bool:
+    if isinstance(what, int):
+        return take.edit.get("feature") == what
+    if isinstance(what, Mapping):
+        return take.edit == what
+    return isinstance(what, Strong) and take.edit == bare(what)
 
 
 def _key(take: Take) -> tuple[str, int]:
