@@ -184,8 +184,12 @@ def train_several(
 
 def begins_at(place: Path, existing: Existing, settings: TrainingArguments) -> Path | None:
     """The checkpoint that the run goes on from, if from any: all processes must see the same."""
-    agree.together(lambda: kept.check(place, existing), settings.device)
-    found = kept.last_checkpoint(place) if existing == "resume" else None
+
+    def look() -> Path | None:
+        kept.check(place, existing)
+        return kept.last_checkpoint(place) if existing == "resume" else None
+
+    found = agree.together(look, settings.device)
     step = torch.tensor(-1 if found is None else kept.step_of(found), device=settings.device)
     if agree.smallest(step) != agree.largest(step):
         sees = "no checkpoint" if found is None else found.name

@@ -306,7 +306,9 @@ class SAETrainer(Trainer):
         elif step_of(checkpoint) < self.args.max_steps:
             self.train(resume_from_checkpoint=str(checkpoint))
         else:
-            self.learners.load_state_dict(load_file(checkpoint / "model.safetensors"))
+            # What was counted for the log is not needed any more; earlier versions kept less of it.
+            own = {n: x for n, x in self.learners.state_dict().items() if ".tally." in n}
+            self.learners.load_state_dict(own | load_file(checkpoint / "model.safetensors"))
         self._check_parameters()
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
@@ -361,6 +363,8 @@ class SAETrainer(Trainer):
             if len(told) == 1:
                 logs.update(told[0])
             else:
+                # The trainer's own sum leaves out the steps before a resumed run's checkpoint.
+                logs["loss"] = sum(each["loss"] for each in told)
                 recipes = [learner.recipe for learner in self.learners]
                 share = logs["learning_rate"] / settled(recipes[0].lr)  # one schedule for all
                 for recipe, norm, each in zip(recipes, self._norms, told, strict=True):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 import sae_widgets as sw
@@ -105,10 +106,34 @@ def test_a_resumed_run_logs_what_the_whole_one_would(model, tmp_path):
     assert one == other
 
 
+def test_several_saes_log_the_loss_of_every_step_after_they_are_gone_on_with(model, tmp_path):
+    """Two steps make a line, and the run is killed between them."""
+    recipes = [recipe(hook, steps=202) for hook in (HOOK, HEADS)]
+    kill = {"callbacks": [KillAt(68)]}
+    for name, ends in (("whole", ()), ("killed", (kill,))):
+        told = {"folder": tmp_path / name, "save_every": 67, "progress": False}
+        for end in ends:
+            with pytest.raises(KeyboardInterrupt):
+                train_several(model, TEXTS, recipes, **told, **end)
+        train_several(model, TEXTS, recipes, **told, existing="resume")
+    states = [tmp_path / name / "checkpoint-202/trainer_state.json" for name in ("whole", "killed")]
+    one, other = (json.loads(state.read_text())["log_history"] for state in states)
+    assert [line["loss"] for line in other] == [line["loss"] for line in one]
+    assert one[33]["step"] == 68
+    parts = [one[33][f"{hook}/loss"] for hook in (HOOK, HEADS)]
+    assert one[33]["loss"] == pytest.approx(sum(parts), rel=1e-6)
+
+
 def test_a_run_that_is_done_comes_back_without_training(model, tmp_path):
     first = trained(model, tmp_path / "run", save_every=5)
-    again = trained(model, tmp_path / "run", save_every=5, existing="resume", callbacks=[KillAt(1)])
-    assert same(first, again)
+    go_on = {"save_every": 5, "existing": "resume", "callbacks": [KillAt(1)]}
+    assert same(trained(model, tmp_path / "run", **go_on), first)
+    # Earlier versions counted less for the log.
+    weights = tmp_path / "run/checkpoint-12/model.safetensors"
+    kept = load_file(weights)
+    del kept["each.0.tally.steps"], kept["each.0.tally.loss"]
+    save_file(kept, weights)
+    assert same(trained(model, tmp_path / "run", **go_on), first)
 
 
 def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(model, whole, tmp_path):
