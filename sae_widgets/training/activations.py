@@ -187,6 +187,7 @@ class Stream:
                 if not missing:
                     yield {hook: torch.cat([some[hook] for some in held]) for hook in self.hooks}
                     held, missing = [], size
+            del x  # before the next are made
 
     def _blocks(
         self, contexts: Callable[[], Iterator[list[int]]], least: int, *, anew: bool = False

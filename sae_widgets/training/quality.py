@@ -28,7 +28,7 @@ from sae_widgets.training.corpus import Corpus
 from sae_widgets.training.directions import Geometry, geometry
 from sae_widgets.training.tally import densities
 
-TILE = 8192  # vectors encoded at a time: [TILE, d_sae] is the largest thing held
+TILE = 2**21  # values [vector, feature] that are held at a time
 BINS = 32
 
 
@@ -163,7 +163,7 @@ def fidelity(
     mean = y.double().mean(0).to(sae.W_dec)
     error = spread = cosine = squares = product = long = true = 0.0
     fired = torch.zeros_like(sae.b_enc)
-    for read, wanted in zip(torch.split(x, TILE), torch.split(y, TILE), strict=True):
+    for read, wanted in zip(tiles(sae, x), tiles(sae, y), strict=True):
         tile, target = read.to(sae.W_enc), wanted.to(sae.W_dec)
         values = sae.encode(tile)
         guess = sae.decode(values, tile)
@@ -201,13 +201,13 @@ def statistics(
     y: of a transcoder, what is found where it writes.
     """
     peak, total, fired = (torch.zeros_like(sae.b_enc) for _ in range(3))
-    for tile in torch.split(x, TILE):
+    for tile in tiles(sae, x):
         values = sae.encode(tile.to(sae.W_enc))
         peak = torch.maximum(peak, values.amax(0))
         total += values.sum(0)
         fired += (values > 0).sum(0)
     histogram = torch.zeros(sae.d_sae, BINS, dtype=torch.long, device=peak.device)
-    for tile in torch.split(x, TILE):
+    for tile in tiles(sae, x):
         histogram += bins(sae.encode(tile.to(sae.W_enc)), peak)
     return Stats(
         peak=peak.cpu(),
@@ -217,6 +217,11 @@ def statistics(
         tokens=len(x),
         histogram=histogram.cpu(),
     )
+
+
+def tiles(sae: SAE, x: Float[Tensor, "vector d"]) -> Sequence[Float[Tensor, "some d"]]:
+    """Vectors in groups that are encoded at a time, few where the SAE is wide."""
+    return torch.split(x, max(1, TILE // sae.d_sae))
 
 
 def bins(

@@ -183,16 +183,16 @@ def reading(sae: SAE, scale: float, centre: Float[Tensor, " d_in"]) -> SAE:
 class UnitRows(TrainerCallback):
     """Keep decoder rows at unit norm: steps along a row are taken out, and drift put right."""
 
+    @torch.no_grad()
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         for W_dec in held(kwargs["model"]):
             if W_dec.grad is not None:
-                along = (W_dec.grad * W_dec).sum(1, keepdim=True)
-                W_dec.grad.sub_(along * W_dec.detach())
+                W_dec.grad.sub_((W_dec.grad * W_dec).sum(1, keepdim=True) * W_dec)
 
+    @torch.no_grad()
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         for W_dec in held(kwargs["model"]):
-            with torch.no_grad():
-                W_dec.div_(W_dec.norm(dim=1, keepdim=True))
+            W_dec.div_(W_dec.norm(dim=1, keepdim=True))
 
 
 def held(learners: Learners) -> list[nn.Parameter]:

@@ -1,12 +1,14 @@
 """Training finds planted directions, keeps its promises, and folds its scale away."""
 
 import copy
+import gc
 import math
 
 import pytest
 import torch
 from planted import planted
 from torch.nn import functional as F
+from transformers import TrainerCallback
 
 from sae_widgets.sae import SAE, JumpReLU, Relu, TopK
 from sae_widgets.training.activations import Rows
@@ -204,6 +206,23 @@ def test_steps_along_a_direction_are_taken_out():
     made.sae.W_dec.grad = torch.tensor([[5.0, 0.0]])
     UnitRows().on_pre_optimizer_step(None, None, None, model=Learners([made]))
     torch.testing.assert_close(made.sae.W_dec.grad, torch.tensor([[3.2, -2.4]]))
+
+
+def test_a_step_leaves_no_tensors_behind(tmp_path):
+    counts = []
+
+    class Count(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):  # noqa: ARG002
+            gc.collect()
+            found = [x for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter)]
+            counts.append(sum(x.shape == (24, 8) for x in found))
+
+    x, _ = planted(600)
+    learning = trainer([learner(8, 24, steps=8, batch=32)], x, tmp_path)
+    learning.add_callback(Count())
+    learning.train()
+    # The decoder, its gradient and Adam's two averages of it, from the first step to the last.
+    assert counts == [4] * 8
 
 
 def test_the_rate_warms_up_holds_and_falls_to_nothing_in_the_last_fifth(tmp_path):
