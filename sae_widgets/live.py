@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any
 
 from IPython.core.getipython import get_ipython
 from transformers import TrainerCallback
@@ -12,7 +13,7 @@ from transformers import TrainerCallback
 from sae_widgets.model import Model
 from sae_widgets.share.twin import leave_twin
 from sae_widgets.training import folder as kept
-from sae_widgets.training.from_texts import Options, Plan
+from sae_widgets.training.from_texts import Plan
 from sae_widgets.training.objectives import Objective
 from sae_widgets.training.recipe import Recipe
 from sae_widgets.widgets.training import Training
@@ -23,11 +24,15 @@ def training(
     model: Model,
     texts: Iterable[Any],
     recipes: Recipe | Sequence[Recipe],
-    **options: Unpack[Options],
+    *,
+    column: str = "text",
+    folder: str | Path | None = None,
+    existing: kept.Existing = "refuse",
+    save_every: int | None = None,
 ) -> Training:
     """Begin to `train` an SAE, or several from the same tokens, and return a widget that shows it.
 
-    recipes: one, or several as in `train_several`. options: those of `train`.
+    recipes: one, or several as in `train_several`. The rest is as for `train`.
 
     The training runs beside the notebook: the cell returns at once, others can be run, and the
     widget's buttons pause it, stop it, and keep a checkpoint (where there is a `folder`). Its
@@ -41,7 +46,8 @@ def training(
     one = isinstance(recipes, Recipe)
     cell = this_cell()
     make_room(cell)  # before the folder is looked at, in which the old one goes on
-    plan = Plan(model, texts, [recipes] if isinstance(recipes, Recipe) else recipes, **options)
+    several = [recipes] if isinstance(recipes, Recipe) else recipes
+    plan = Plan(model, texts, several, column, folder, existing, save_every)
 
     def run(widget: Training) -> Any:
         place = plan.place if plan.existing == "resume" else None

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
@@ -132,23 +132,17 @@ class Plan:
         return saes
 
 
-class Options(TypedDict, total=False):
-    """What `train` may be told besides; see there."""
-
-    column: str
-    folder: str | Path | None
-    existing: Existing
-    save_every: int | None
-
-
 def train(
     model: Model,
     texts: Iterable[Any],
     recipe: Recipe,
     *,
+    column: str = "text",
+    folder: str | Path | None = None,
+    existing: Existing = "refuse",
+    save_every: int | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
-    **options: Unpack[Options],
 ) -> SAE:
     """Train an SAE on the activations that `model` makes of `texts`, statistics included.
 
@@ -161,7 +155,8 @@ def train(
     `transformers.Trainer`, whose state has loss, fvu, l0, dead, learning_rate and grad_norm in its
     log_history.
     """
-    (sae,) = Plan(model, texts, [recipe], **options).run(callbacks, progress=progress)
+    plan = Plan(model, texts, [recipe], column, folder, existing, save_every)
+    (sae,) = plan.run(callbacks, progress=progress)
     return sae
 
 
@@ -170,16 +165,20 @@ def train_several(
     texts: Iterable[Any],
     recipes: Sequence[Recipe],
     *,
+    column: str = "text",
+    folder: str | Path | None = None,
+    existing: Existing = "refuse",
+    save_every: int | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     progress: bool = True,
-    **options: Unpack[Options],
 ) -> list[SAE]:
     """As `train`, several SAEs at once: the model reads each text once for all of them.
 
     Every SAE is as it would be alone. Their recipes agree in all that is about the run. In the log
     the figures of each begin with its name and a stroke, as in "blocks.0.hook_resid_post/fvu".
     """
-    return Plan(model, texts, recipes, **options).run(callbacks, progress=progress)
+    plan = Plan(model, texts, recipes, column, folder, existing, save_every)
+    return plan.run(callbacks, progress=progress)
 
 
 def begins_at(place: Path, existing: Existing, settings: TrainingArguments) -> Path | None:
