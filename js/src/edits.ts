@@ -45,10 +45,9 @@ export function neutral(op: Operation): number | null {
 /** The ends of an edit's slider. A value beyond them moves the end out to it. */
 export function range(edit: Edit, feature: SteeringFeature | undefined): [number, number] {
   const value = edit.strength ?? 0;
-  const far = reach(edit, feature);
-  return edit.op === "add" || edit.op === "rotate"
-    ? [-Math.max(far, Math.abs(value)), Math.max(far, Math.abs(value))]
-    : [Math.min(0, value), Math.max(far, value)];
+  const far = Math.max(reach(edit, feature), value);
+  const either = Math.max(far, -value);
+  return neutral(edit.op) === 0 ? [-either, either] : [Math.min(0, value), far];
 }
 
 /** What an arrow key adds to a strength: about a hundredth of the reach, a power of ten. */

@@ -1,6 +1,6 @@
 /** The states of a panel as a tree, and their edits in brief. */
 
-import { strength } from "./text";
+import { joined, strength } from "./text";
 import type { Edit, State } from "./wire";
 
 export interface Row {
@@ -29,7 +29,5 @@ export function rows(history: readonly State[]): Row[] {
 /** An edit where there is little room: what it does to which feature, and how strongly. */
 export function brief({ op, feature, strength: value }: Edit, label = ""): string {
   const what = feature === undefined ? "vector" : label || String(feature);
-  return [op === "add" ? "" : op, what, value === undefined ? "" : strength(value)]
-    .filter(Boolean)
-    .join(" ");
+  return joined([op !== "add" && op, what, value !== undefined && strength(value)], " ");
 }

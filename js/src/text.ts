@@ -14,9 +14,9 @@ export function signed(value: number): string {
   return value >= 0 ? `+${text}` : minus(text);
 }
 
-/** A change with its sign and three significant digits: +0.31, −12.4. */
-export function change(value: number): string {
-  return `${value < 0 ? "−" : "+"}${number(Math.abs(value))}`;
+/** A change with its sign: +0.31, −12.4. */
+export function change(value: number, words = number): string {
+  return `${value < 0 ? "−" : "+"}${words(Math.abs(value))}`;
 }
 
 /** A share as a percentage: 0.019 → 1.9 %. */

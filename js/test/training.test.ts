@@ -204,17 +204,21 @@ test("several SAEs have a line each, and the one that is chosen is read and lies
   };
   // Every other line is of the second.
   const model = await show({ ...lines([10, 11, 20, 21]), run });
-  expect(charts()[0]).toBe("loss: 0.05 at step 20");
+  expect(charts()[0]).toBe("loss of mine: 0.05 at step 20");
   const loss = () => [...el.querySelectorAll("figure:first-child g")];
   expect(loss().map((g) => g.getAttribute("data-hue"))).toEqual(["1", "0"]);
   expect(el.querySelectorAll(".sae-target")).toHaveLength(1);
-  const [mine, wide] = el.querySelectorAll<HTMLElement>(".sae-saes button");
+  const [mine, wide] = el.querySelectorAll<HTMLElement>("[role=group] button");
+  expect(wide?.parentElement?.getAttribute("aria-label")).toBe("SAE whose figures are read");
   expect(mine?.getAttribute("aria-pressed")).toBe("true");
   wide?.click();
   await settle();
   expect(model.saved).toEqual([{ sae: "wide" }]);
-  expect(charts()[0]).toBe("loss: 0.0476 at step 21");
-  expect(charts()[2]).toBe("L0: 4.25 at step 21");
+  expect(charts()[0]).toBe("loss of wide: 0.0476 at step 21");
+  expect(charts()[2]).toBe("L0 of wide: 4.25 at step 21");
+  expect(charts()[4]).toContain("how often features of wide fire, at step 21: ");
+  const slider = el.querySelector("input");
+  expect(slider?.getAttribute("aria-valuetext")).toContain("wide, step 21: loss 0.0476");
   expect(loss().map((g) => g.getAttribute("data-hue"))).toEqual(["0", "1"]);
   expect(el.querySelector(".sae-foot")?.textContent).toContain("g · 48 features");
 });

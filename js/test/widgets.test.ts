@@ -9,6 +9,7 @@ import type {
   Effects,
   FeatureRow,
   HeatmapTraits,
+  Recorder,
   Run,
   RunRequest,
   SteeringTraits,
@@ -983,6 +984,98 @@ test("no sweep is of a strength of nothing: at none, the edits are off", async (
   await settle();
   expect(model.get("edits")).toEqual([{ ...EDIT, on: false }]);
 });
+
+/** A panel that was asked to record, and a kernel that has found out how much that is. */
+async function questioned() {
+  const model = await showSteering({ prompt: "So", edits: [EDIT], status: DONE });
+  named("record").click();
+  await hear(model, "working");
+  return model;
+}
+type Panel = FakeModel<SteeringTraits & Record<string, unknown>>;
+/** What the kernel tells of the recorder, once it has echoed what it was told. */
+async function hear(model: Panel, state: Recorder["state"], text = "") {
+  await settle();
+  model.set("recorder", { id: model.get("record").id ?? 0, state, text, share: 0 });
+  await settle();
+}
+const named = (name: string) => {
+  const found = [...el.querySelectorAll("button")].find((each) => each.textContent === name);
+  if (!found) throw new Error(`no button ${name}`);
+  return found;
+};
+const isOff = (name: string) => named(name).getAttribute("aria-disabled") === "true";
+const clickAgain = (name: string) =>
+  named(name).dispatchEvent(new MouseEvent("click", { detail: 2, bubbles: true }));
+
+test("a double click and a key that is held down open the question and do not answer it", async () => {
+  const model = await questioned();
+  await hear(model, "asks", "4 runs");
+  expect(el.textContent).toContain("to record: 4 runs");
+  const asked = model.saved.length;
+  clickAgain("record now");
+  clickAgain("cancel"); // which may have moved there
+  const held = { key: "Enter", repeat: true, bubbles: true, cancelable: true };
+  expect(named("record now").dispatchEvent(new KeyboardEvent("keydown", held))).toBe(false);
+  expect(model.saved.length).toBe(asked);
+  named("record now").click();
+  expect(model.saved.at(-1)?.record).toMatchObject({ id: 2, sure: true });
+});
+
+test("while a recording runs, and before the kernel hears of it, no other can be begun", async () => {
+  const model = await questioned();
+  await hear(model, "asks", "4 runs");
+  named("record now").focus();
+  named("record now").click();
+  await settle();
+  expect(el.textContent).toContain("to record: 4 runs"); // nothing jumps
+  const asked = model.saved.length;
+  named("record").click();
+  await hear(model, "working", "4 runs");
+  named("record").click();
+  expect(isOff("record")).toBe(true);
+  expect(model.saved.length).toBe(asked);
+  expect(document.activeElement).toBe(named("record"));
+  named("Stop").click();
+  expect(model.saved.at(-1)?.record).toEqual({});
+  await hear(model, "stopped", "Stopped.");
+  expect(isOff("record")).toBe(false);
+});
+
+test("only a recording is told to go on, and only an estimate to be one", async () => {
+  const model = await questioned();
+  const told = () => find(".sae-sweeping").textContent;
+  expect(told()).toBe("estimating …");
+  await hear(model, "asks", "4 runs");
+  named("record now").click();
+  await hear(model, "working"); // it does not say yet how much
+  expect(told()).toBe("recording …");
+  await hear(model, "working", "4 runs");
+  expect(told()).toBe("recording 4 runs");
+});
+
+test.each([
+  ["an estimate", "working", "record"],
+  ["the question", "asks", "record now"],
+] as const)(
+  "of %s, Escape inside of it is the end, and Escape elsewhere is not",
+  async (_, state, name) => {
+    const model = await questioned();
+    await hear(model, state, state === "asks" ? "4 runs" : "");
+    expect(isOff("Stop")).toBe(true);
+    const asked = model.saved.length;
+    key(".sae-text", "Escape");
+    key(".sae-slider", "Escape");
+    expect(model.saved.length).toBe(asked);
+    const button = named(name);
+    named("cancel").focus();
+    named("cancel").dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+    expect(model.saved.at(-1)?.record).toEqual({});
+    expect(document.activeElement).toBe(button);
+    await hear(model, "done");
+    expect(document.activeElement).toBe(named("record"));
+  },
+);
 
 test("what could not be measured is said beside what was applied", async () => {
   await proven({ id: 1, trouble: "out of memory" });

@@ -476,6 +476,32 @@ def test_who_is_asked_before_recording_answers_with_the_keyboard(bridge):
     widget.close()
 
 
+def test_neither_a_double_click_nor_a_key_that_is_held_down_nor_escape_elsewhere_answers(bridge):
+    widget = steering(worker=Worker)
+    root = bridge.show(widget)
+    question = "to record: 4 runs of 40 tokens, about 9 kB"
+    bridge.until(lambda: widget.status["state"] == "done", "the first texts are there")
+    root.get_by_role("button", name="record").click()
+    bridge.sees(question)
+    bridge.page.mouse.down(click_count=2)
+    bridge.page.mouse.up(click_count=2)
+    root.get_by_role("textbox", name="prompt").press("Escape")
+    root.get_by_role("button", name="cancel").press("Escape")
+    bridge.until(lambda: widget.recorder["state"] == "done", "nothing is asked any more")
+    assert bridge.page.evaluate("document.activeElement.textContent") == "record"
+    bridge.page.keyboard.down("Enter")
+    bridge.sees(question)
+    for _ in range(3):
+        bridge.page.keyboard.down("Enter")
+    bridge.page.keyboard.up("Enter")
+    bridge.pump()
+    assert widget.recorder["state"] == "asks"
+    assert widget.record["id"] == 2
+    bridge.page.keyboard.press("Enter")
+    bridge.until(lambda: widget.recording is not None, "it is recorded")
+    widget.close()
+
+
 def test_recording_can_be_watched_and_stopped(bridge):
     def endless(request, before, check, tell):
         yield from plausible.record(request, before, check, tell)
@@ -495,6 +521,9 @@ def test_recording_can_be_watched_and_stopped(bridge):
     bridge.until(
         lambda: root.locator("progress").get_attribute("value") == "0.25", "a quarter is done"
     )
+    assert bridge.page.evaluate("document.activeElement.textContent") == "record"
+    bridge.page.keyboard.press("Enter")
+    assert widget.record["sure"]
     root.get_by_role("button", name="Stop").click()
     bridge.sees("recorded in part: Stopped.")
     assert root.locator(".sae-tick").count() == 5

@@ -179,9 +179,9 @@ def test_of_several_saes_the_chosen_one_is_read_and_the_kernel_knows_which(bridg
     root = bridge.show(pair)
     fvu = root.get_by_role("img").nth(1)
     assert fvu.locator(".sae-curve").count() == 2
-    expect(fvu).to_have_attribute("aria-label", f"FVU: {line(60)['fvu']:.3g} at step 60")
+    expect(fvu).to_have_attribute("aria-label", f"FVU of mine: {line(60)['fvu']:.3g} at step 60")
     root.get_by_role("button", name="wide").click()
-    half = f"FVU: {line(60)['fvu'] / 2:.3g} at step 60"
+    half = f"FVU of wide: {line(60)['fvu'] / 2:.3g} at step 60"
     expect(fvu).to_have_attribute("aria-label", half)
     bridge.until(lambda: pair.sae == "wide", "the kernel hears which is chosen")
     expect(root.locator(".sae-foot")).to_contain_text("blocks.1.hook_mlp_out · 1024 features")

@@ -77,6 +77,8 @@ interface CurveProps {
   /** The steps that `values` are of, and how many there will be. */
   steps: readonly number[];
   of: number;
+  /** Whose figure is read; "" where there is but one SAE. */
+  whose: string;
   /** The figure of each SAE, and what it should come to. */
   every: readonly { values: readonly number[]; target: number | null }[];
   /** Which of them is read. */
@@ -90,7 +92,7 @@ interface CurveProps {
 
 /** A figure of the log over the steps of the run, a line for each SAE. */
 export function Curve(props: CurveProps) {
-  const { title, about, steps, of, every, chosen, axis, format, seen, onSee } = props;
+  const { title, about, steps, of, whose, every, chosen, axis, format, seen, onSee } = props;
   const { values = [], target = null } = every[chosen] ?? {};
   const read = seen ?? values.length - 1;
   // The one that is read lies on top.
@@ -106,7 +108,7 @@ export function Curve(props: CurveProps) {
       title={axis.log ? `${title} (log)` : title}
       about={about}
       value={aim ? `${value} · ${aim}` : value}
-      spoken={`${title}: ${value} at step ${steps[read] ?? 0}${aim && `, ${aim}`}`}
+      spoken={`${title}${whose && ` of ${whose}`}: ${value} at step ${steps[read] ?? 0}${aim && `, ${aim}`}`}
       axis={axis}
       format={format}
       names={[
@@ -157,7 +159,14 @@ function joined(points: readonly string[]): string {
 const POWERS = -6;
 const DIGITS = "⁰¹²³⁴⁵⁶";
 
-export function Densities({ counts, step }: { counts: readonly number[]; step: number }) {
+interface DensitiesProps {
+  counts: readonly number[];
+  step: number;
+  /** Whose features; "" where there is but one SAE. */
+  whose: string;
+}
+
+export function Densities({ counts, step, whose }: DensitiesProps) {
   const axis = linear(counts);
   const width = 100 / counts.length;
   const power = (bin: number) => {
@@ -176,7 +185,7 @@ export function Densities({ counts, step }: { counts: readonly number[]; step: n
       title="how often features fire"
       about="How many features fire on which share of the vectors since the line of the log before"
       value={`${never} never`}
-      spoken={`how often features fire, at step ${step}: ${count(never, "feature")} never; the most, ${counts[most] ?? 0}, ${bounds(most)}`}
+      spoken={`how often features${whose && ` of ${whose}`} fire, at step ${step}: ${count(never, "feature")} never; the most, ${counts[most] ?? 0}, ${bounds(most)}`}
       axis={axis}
       format={strength}
       names={[

@@ -85,6 +85,7 @@ export function EditRow(props: Props) {
     ? `a direction of ${edit.vector.length} numbers`
     : feature?.label || "no name yet";
   const number = edit.vector ? "" : String(edit.feature ?? "");
+  const spoken = `feature ${number}`;
   /** A feature's value is never below 0, and so is no target. */
   const take = (next: number) =>
     onChange({ ...edit, strength: edit.op === "target" ? Math.max(0, next) : next });
@@ -99,12 +100,12 @@ export function EditRow(props: Props) {
       class={`sae-edit ${on ? "" : "sae-off"} ${plays ? "sae-plays" : ""}`}
       data-push={push(edit)}
       role="group"
-      aria-label={`${edit.op} feature ${number} ${name}`}
+      aria-label={`${edit.op} ${spoken} ${name}`}
     >
       <Button
         class="sae-dot"
         aria-pressed={on}
-        aria-label={`feature ${number} ${on ? "on" : "off"}`}
+        aria-label={`${spoken} ${on ? "on" : "off"}`}
         title={`${on ? "On: Space turns it off" : "Off: Space turns it on"}; with Alt, or S: this one alone, or all again`}
         onClick={(event) => (event.altKey ? onSolo() : onChange({ ...edit, on: !on }))}
         onKeyDown={(event) => event.key === "s" && onSolo()}
@@ -144,7 +145,7 @@ export function EditRow(props: Props) {
         curves={curves}
         ticks={ticks}
         snaps={plays}
-        label={`strength of feature ${number} ${name}`}
+        label={`strength of ${spoken} ${name}`}
         unit={words}
         disabled={recorded && !plays ? why : null}
         onInput={take}
@@ -207,7 +208,7 @@ export function EditRow(props: Props) {
       </span>
       <Button
         class="sae-quiet sae-remove"
-        aria-label={`remove feature ${number}`}
+        aria-label={`remove ${spoken}`}
         title="Remove (Delete on its slider)"
         onClick={onRemove}
       >

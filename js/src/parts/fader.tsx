@@ -34,9 +34,6 @@ export function Fader({ edits, onChange }: Props) {
         max={Math.max(FARTHEST, factor)}
         step={STEP}
         zero={1}
-        mark={null}
-        band={null}
-        curves={[]}
         label="strength of all edits together"
         unit="×"
         disabled={recorded ? why : null}

@@ -4,7 +4,7 @@ import type { ComponentChild } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { isOn } from "../edits";
 import { count, joined, number, seconds } from "../text";
-import type { Edit, Effects, Run } from "../wire";
+import type { Arm, Edit, Effects, Run } from "../wire";
 import { sheet } from "./about";
 import { Button } from "./choice";
 
@@ -60,7 +60,9 @@ export function Foot({ run, recorded, effects, trouble, edits, message, drawers 
                 recorded
               </span>
             )}
-            <span class={asked ? (touched(run) > 0 ? "sae-ok" : "sae-warn") : ""}>
+            <span
+              class={asked ? ([run.positions].flat().some(Boolean) ? "sae-ok" : "sae-warn") : ""}
+            >
               {asked ? `● applied at ${places(run)}` : "no edits: both texts are the model's own"}
             </span>
             {asked && run.ratio !== null && (
@@ -107,20 +109,14 @@ export function Foot({ run, recorded, effects, trouble, edits, message, drawers 
   );
 }
 
-function ending({ ended, arms }: Run): string {
-  if (ended === "stopped") return `stopped after ${count(arms[0]?.tokens.length ?? 0, "token")}`;
-  return ENDS[ended] ?? ended;
-}
+const ending = ({ ended, arms }: Run): string =>
+  ended === "stopped" ? stoppedAfter(arms) : (ENDS[ended] ?? ended);
 
-function touched({ positions }: Run): number {
-  return Array.isArray(positions) ? positions[0] + positions[1] : (positions ?? 0);
-}
+export const stoppedAfter = (arms: readonly Arm[] = []): string =>
+  `stopped after ${count(arms[0]?.tokens.length ?? 0, "token")}`;
 
 /** Of the positions that the model read: the prompt's, and one for each step after it. */
 function places({ positions, prompt, calls }: Run): string {
-  const read = prompt.length + calls.steps;
-  if (Array.isArray(positions)) {
-    return `${positions[0]} + ${positions[1]} of ${count(read, "position")}`;
-  }
-  return count(positions ?? 0, "position");
+  if (!Array.isArray(positions)) return count(positions ?? 0, "position");
+  return `${positions.join(" + ")} of ${count(prompt.length + calls.steps, "position")}`;
 }

@@ -5,6 +5,7 @@ import { rows } from "../history";
 import { count } from "../text";
 import type { Arm, Edit, State } from "../wire";
 import { Button } from "./choice";
+import { useHost } from "./frame";
 
 const ROW = 28;
 const LANE = 11;
@@ -17,15 +18,14 @@ interface Props {
   named: (edit: Edit) => string;
   /** What the others are compared with. */
   pinned: State | null;
-  /** Why no state can be gone back to; null where it can. */
-  disabled: string | null;
   onSee: (state: State | null) => void;
   onPin: (id: number | null) => void;
   onGo: (state: State) => void;
 }
 
 /** The tree, the newest first, each state with its edits and the beginning of its text. */
-export function Tree({ history, here, named, pinned, disabled, onSee, onPin, onGo }: Props) {
+export function Tree({ history, here, named, pinned, onSee, onPin, onGo }: Props) {
+  const { why } = useHost();
   const tree = rows(history);
   const last = tree.length - 1;
   const x = (lane: number) => LANE * lane + 10;
@@ -35,10 +35,10 @@ export function Tree({ history, here, named, pinned, disabled, onSee, onPin, onG
     <div class="sae-tree" style={{ paddingLeft: `${width}px` }} onPointerLeave={() => onSee(null)}>
       <svg width={width} height={ROW * tree.length} aria-hidden="true">
         {tree.map(({ lane, parent, state }, row) => {
-          const up = tree[parent ?? -1];
+          const above = parent ?? -1;
+          const up = tree[above];
           const line =
-            up &&
-            `M${x(lane)} ${y(row)}V${y(parent ?? 0) - ROW / 2}L${x(up.lane)} ${y(parent ?? 0)}`;
+            up && `M${x(lane)} ${y(row)}V${y(above) - ROW / 2}L${x(up.lane)} ${y(above)}`;
           return line && <path key={state.id} d={line} />;
         })}
         {tree.map(({ lane, state }, row) => (
@@ -52,7 +52,7 @@ export function Tree({ history, here, named, pinned, disabled, onSee, onPin, onG
             <Button
               class="sae-go"
               aria-current={state.id === here}
-              why={disabled}
+              why={why}
               title={`${state.request.prompt}: go back to these settings`}
               onPointerEnter={() => onSee(state)}
               onFocus={() => onSee(state)}

@@ -1,7 +1,7 @@
 /** The texts side by side, as they are written, with the place marked where they part. */
 
 import { useMemo } from "preact/hooks";
-import { fork, joined, moved, number, percent, segments } from "../text";
+import { change, fork, joined, moved, number, percent, segments } from "../text";
 import type { Arm, Effects, Guess } from "../wire";
 import { PART, type Strip, StripText, stripOf } from "./strip";
 
@@ -11,18 +11,28 @@ interface Props {
   /** All of the first, where it is known and what is written begins so. */
   base?: Arm | undefined;
   /** What stood here before, while the new texts are still shorter. */
-  before: readonly Arm[];
+  before?: readonly Arm[];
   /** More is coming. */
-  writing: boolean;
+  writing?: boolean;
   /** No token of the new texts has come yet: these are the old ones. */
-  old: boolean;
+  old?: boolean;
   /** What the edits do to the unsteered text. */
-  strip: Partial<Effects>;
+  strip?: Partial<Effects>;
   /** What is known of the steered text: the mean KL, the likeliest tokens at each place. */
   proof: Pick<Effects, "mean" | "next">;
 }
 
-export function Panes({ prompt, arms, base, before, writing, old, strip, proof }: Props) {
+export function Panes(props: Props) {
+  const {
+    prompt,
+    arms,
+    base,
+    before = [],
+    writing = false,
+    old = false,
+    strip = {},
+    proof,
+  } = props;
   return (
     <div class="sae-panes" aria-busy={writing}>
       {arms.map((arm, i) => {
@@ -99,7 +109,7 @@ function Pane({ prompt, arm, other, steered, tail, writing, old, strip, proof }:
             {stretches.map((segment, i) => (
               <span
                 key={`${i} ${segment.moved}`}
-                class={`${segment.moved ? "sae-moved" : ""} ${segment.fork ? "sae-fork" : ""}`}
+                class={joined([segment.moved && "sae-moved", segment.fork && "sae-fork"], " ")}
                 title={joined([segment.fork && PART, guessed(next?.[segment.at])]) || undefined}
               >
                 {segment.text}
@@ -117,8 +127,6 @@ function Pane({ prompt, arm, other, steered, tail, writing, old, strip, proof }:
 /** The likeliest tokens at a place, in words. */
 function guessed(guesses: readonly Guess[] | undefined): string {
   if (!guesses?.length) return "";
-  const listed = guesses.map(
-    ([token, p, by]) => `${token} ${percent(p)} (${by < 0 ? "−" : "+"}${percent(Math.abs(by))})`,
-  );
+  const listed = guesses.map(([token, p, by]) => `${token} ${percent(p)} (${change(by, percent)})`);
   return `likeliest here, and what the edits changed: ${listed.join(", ")}`;
 }

@@ -106,7 +106,7 @@ export function FeaturePicker({ features, saes, chosen, input, onAdd }: Props) {
               >
                 <span class="sae-mono sae-soft">{feature.feature}</span>
                 <span class="sae-cut sae-grow">{feature.label || "no name yet"}</span>
-                {sae?.placebo ? <PlaceboBadge reason={sae.placebo} /> : null}
+                {sae?.placebo && <PlaceboBadge reason={sae.placebo} />}
                 <span class="sae-soft sae-tiny">
                   {saes.length > 1 && sae ? sae.title : percent(feature.density)}
                 </span>

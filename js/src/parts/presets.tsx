@@ -3,24 +3,24 @@
 import { useState } from "preact/hooks";
 import type { Edit } from "../wire";
 import { Button } from "./choice";
+import { useHost } from "./frame";
 
 interface Props {
   presets: Readonly<Record<string, readonly Edit[]>>;
   /** An edit in brief. */
   named: (edit: Edit) => string;
-  /** Why none can be taken or kept; null where they can. */
-  disabled: string | null;
   onTake: (edits: readonly Edit[]) => void;
   /** Keep the present edits under this name. */
   onKeep: (name: string) => void;
   onForget: (name: string) => void;
 }
 
-export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: Props) {
+export function Presets({ presets, named, onTake, onKeep, onForget }: Props) {
+  const { why } = useHost();
   const [name, setName] = useState("");
   const wanted = name.trim();
   const keep = () => {
-    if (disabled !== null || wanted === "") return;
+    if (why !== null || wanted === "") return;
     onKeep(wanted);
     setName("");
   };
@@ -30,7 +30,7 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
         <span key={each} class="sae-chip">
           <Button
             class="sae-link"
-            why={disabled}
+            why={why}
             title={`Steer with ${edits.map(named).join(", ")}`}
             onClick={() => onTake(edits)}
           >
@@ -39,7 +39,7 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
           <Button
             class="sae-quiet"
             aria-label={`forget ${each}`}
-            why={disabled}
+            why={why}
             title="Forget it"
             onClick={() => onForget(each)}
           >
@@ -53,11 +53,11 @@ export function Presets({ presets, named, disabled, onTake, onKeep, onForget }: 
         placeholder="keep these edits as …"
         title="In steering-presets.json beside the notebook; Enter keeps them"
         value={name}
-        readOnly={disabled !== null}
+        readOnly={why !== null}
         onInput={(event) => setName(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Enter" && keep()}
       />
-      <Button why={disabled} off={wanted === ""} onClick={keep}>
+      <Button why={why} off={wanted === ""} onClick={keep}>
         {Object.hasOwn(presets, wanted) ? "Replace" : "Keep"}
       </Button>
     </div>

@@ -3,16 +3,16 @@
 import { change, number } from "../text";
 import type { Effects, Moved } from "../wire";
 import { Button } from "./choice";
+import { useHost } from "./frame";
 
 interface AlsoProps {
   also: readonly Moved[];
-  /** Why none can be selected; null where they can. */
-  disabled: string | null;
   onSelect: (feature: Moved) => void;
 }
 
 /** The features that nobody edited and that rose or fell most. */
-export function Also({ also, disabled, onSelect }: AlsoProps) {
+export function Also({ also, onSelect }: AlsoProps) {
+  const { why } = useHost();
   if (also.length === 0) return null;
   return (
     <div class="sae-also sae-tiny">
@@ -25,8 +25,8 @@ export function Also({ also, disabled, onSelect }: AlsoProps) {
       {also.map((one) => (
         <Button
           key={`${one.sae} ${one.feature}`}
-          title={`${number(one.before)} → ${number(one.after)}: ${disabled ?? "select it"}`}
-          off={disabled !== null}
+          title={`${number(one.before)} → ${number(one.after)}: ${why ?? "select it"}`}
+          off={why !== null}
           onClick={() => onSelect(one)}
         >
           <span class="sae-mono sae-soft">{one.feature}</span>

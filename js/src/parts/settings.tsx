@@ -10,16 +10,12 @@ import { Locked } from "./frame";
 /** What a run depends on, beside its prompt. */
 export type Settings = Pick<RunRequest, "length" | "temperature" | "seed" | "edits" | "control">;
 
-type Manner = Pick<RunRequest, "prompt" | "length" | "temperature" | "seed">;
+const MANNER = ["prompt", "length", "temperature", "seed"] as const;
+type Manner = Pick<RunRequest, (typeof MANNER)[number]>;
 
 /** Whether two requests have the same unsteered text. */
 export function alike(one: Manner | undefined, two: Manner): boolean {
-  return (
-    one?.prompt === two.prompt &&
-    one.length === two.length &&
-    one.temperature === two.temperature &&
-    one.seed === two.seed
-  );
+  return MANNER.every((name) => one?.[name] === two[name]);
 }
 
 /** Whether a run of `request` is not what the present settings would write. */
@@ -38,31 +34,27 @@ interface SettingBoxesProps {
   onChange: (values: Partial<Settings>) => void;
 }
 
-export function SettingBoxes({
-  value: { length, temperature, seed },
-  seeds,
-  onChange,
-}: SettingBoxesProps) {
+export function SettingBoxes({ value, seeds, onChange }: SettingBoxesProps) {
   return (
     <span class="sae-settings">
       <Locked>
         <NumberBox
-          value={length}
+          name="length"
+          of={value}
           min={1}
           max={2000}
-          step={1}
           label="tokens to write"
-          onChange={(value) => onChange({ length: value })}
+          onChange={onChange}
         />
         <span>tokens</span>
         <span class="sae-setting">T</span>
         <NumberBox
-          value={temperature}
-          min={0}
+          name="temperature"
+          of={value}
           max={10}
           step={0.1}
           label="temperature: 0 always takes the likeliest token"
-          onChange={(value) => onChange({ temperature: value })}
+          onChange={onChange}
         />
       </Locked>
       <span class="sae-setting">seed</span>
@@ -70,19 +62,18 @@ export function SettingBoxes({
         <Select
           label="seed"
           title="The seeds that were recorded"
-          value={String(seed)}
-          options={[...new Set([seed, ...seeds])].map((each) => [String(each)])}
+          value={String(value.seed)}
+          options={[...new Set([value.seed, ...seeds])].map((each) => [String(each)])}
           onChoose={(chosen) => onChange({ seed: Number(chosen) })}
         />
       ) : (
         <Locked>
           <NumberBox
-            value={seed}
-            min={0}
+            name="seed"
+            of={value}
             max={Number.MAX_SAFE_INTEGER}
-            step={1}
             label="seed: the same seed writes the same text; both texts share it"
-            onChange={(value) => onChange({ seed: value })}
+            onChange={onChange}
           />
         </Locked>
       )}
@@ -91,33 +82,34 @@ export function SettingBoxes({
 }
 
 interface NumberBoxProps {
-  value: number;
-  min: number;
+  name: "length" | "temperature" | "seed";
+  of: Settings;
+  min?: number;
   max: number;
-  step: number;
+  step?: number;
   label: string;
-  onChange: (value: number) => void;
+  onChange: (values: Partial<Settings>) => void;
 }
 
-function NumberBox({ value, min, max, step, label, onChange }: NumberBoxProps) {
+function NumberBox({ name, of, min = 0, max, step = 1, label, onChange }: NumberBoxProps) {
   return (
     <Box
       type="number"
-      text={String(value)}
+      text={String(of[name])}
       min={min}
       max={max}
       step={step}
       size={4}
       aria-label={label}
       title={label}
-      wanted={max > 1e6 ? `a number from ${min}` : `a number from ${min} to ${max}`}
+      wanted={`a number from ${min}${max > 1e6 ? "" : ` to ${max}`}`}
       read={(text) => {
         const typed = parseNumber(text);
         return typed === null || typed < min || typed > max ? null : typed;
       }}
       onTake={(typed) => {
         const next = step === 1 ? Math.round(typed) : typed;
-        if (next !== value) onChange(next);
+        if (next !== of[name]) onChange({ [name]: next });
       }}
     />
   );

@@ -1,7 +1,7 @@
 /** A slider that is dragged by its whole height, and nudged with the arrow keys. */
 
 import { useRef, useState } from "preact/hooks";
-import { strength } from "../text";
+import { joined, strength } from "../text";
 import type { Interval } from "../wire";
 import { byKey } from "./keys";
 
@@ -15,11 +15,11 @@ interface Props {
   /** Where nothing changes; null where there is no such value. */
   zero: number | null;
   /** The recommended value. */
-  mark: number | null;
+  mark?: number | null;
   /** Between which values it is worth looking. */
-  band: Interval | null;
+  band?: Interval | null;
   /** What some values were found to do: [value, from 0 to 1], and a control's beside it, dashed. */
-  curves: readonly (readonly Interval[])[];
+  curves?: readonly (readonly Interval[])[];
   /** The values that were recorded, upwards. */
   ticks?: readonly number[];
   /** Whether there are no others. */
@@ -42,9 +42,9 @@ export function Slider(props: Props) {
     value,
     step,
     zero,
-    mark,
-    band,
-    curves,
+    mark = null,
+    band = null,
+    curves = [],
     ticks = [],
     snaps = false,
     label,
@@ -62,6 +62,10 @@ export function Slider(props: Props) {
   const still = disabled ?? (value === null ? "This operation has no strength" : null);
   const share = (x: number) => Math.min(1, Math.max(0, (x - min) / (max - min || 1)));
   const percent = (x: number) => `${100 * share(x)}%`;
+  const between = (a: number, b: number) => ({
+    left: percent(Math.min(a, b)),
+    width: `${100 * Math.abs(share(a) - share(b))}%`,
+  });
 
   const drag = (event: PointerEvent) => {
     const edge = track.current?.getBoundingClientRect();
@@ -90,16 +94,14 @@ export function Slider(props: Props) {
     byKey(event, still === null ? moves : [], still === null ? { ...rest, r: reset } : rest);
   };
 
-  const advice = [
-    mark === null ? "" : `Recommended: ${strength(mark)} ${unit}`,
-    band === null
-      ? ""
-      : `Suggested: ${strength(band[0])} to ${strength(band[1])} ${unit} (KL 0.1 to 1 nat a token)`,
-  ]
-    .filter(Boolean)
-    .join(". ");
-  const from = share(zero ?? 0);
-  const to = share(value ?? 0);
+  const advice = joined(
+    [
+      mark !== null && `Recommended: ${strength(mark)} ${unit}`,
+      band &&
+        `Suggested: ${strength(band[0])} to ${strength(band[1])} ${unit} (KL 0.1 to 1 nat a token)`,
+    ],
+    ". ",
+  );
   return (
     <div
       class="sae-slider"
@@ -114,8 +116,9 @@ export function Slider(props: Props) {
       aria-description={advice || undefined}
       title={
         still ??
-        ((snaps ? RECORDED : "") ||
-          `${advice && `${advice}. `}Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`)
+        (snaps
+          ? RECORDED
+          : `${advice && `${advice}. `}Drag; arrows nudge by ${step}, with Shift by ${rounded(10 * step, step)}; double-click or R resets; Delete removes`)
       }
       onPointerDown={(event) => {
         if (event.button !== 0) return;
@@ -134,15 +137,7 @@ export function Slider(props: Props) {
         <div class="sae-track" />
         {value !== null && (
           <>
-            {band && (
-              <div
-                class="sae-band"
-                style={{
-                  left: percent(band[0]),
-                  width: `${100 * (share(band[1]) - share(band[0]))}%`,
-                }}
-              />
-            )}
+            {band && <div class="sae-band" style={between(...band)} />}
             <svg class="sae-curves" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">
               {curves.map((points, i) => (
                 <polyline
@@ -160,13 +155,7 @@ export function Slider(props: Props) {
             ))}
             {zero !== null && <div class="sae-zero" style={{ left: percent(zero) }} />}
             {mark !== null && <div class="sae-best" style={{ left: percent(mark) }} />}
-            <div
-              class="sae-fill"
-              style={{
-                left: `${100 * Math.min(from, to)}%`,
-                width: `${100 * Math.abs(to - from)}%`,
-              }}
-            />
+            <div class="sae-fill" style={between(zero ?? 0, value)} />
             <div class="sae-thumb" style={{ left: percent(value) }} />
           </>
         )}

@@ -1,6 +1,6 @@
 /** The unsteered text, and under each token how differently the edits would have had it go on. */
 
-import { joined, number, percent } from "../text";
+import { change, joined, number, percent } from "../text";
 import type { Effects, Shift } from "../wire";
 
 /** The unsteered text with its measurements. */
@@ -10,7 +10,7 @@ export type Strip = Required<Pick<Effects, "tokens" | "given" | "kl" | "more" | 
 export function stripOf(effects: Partial<Effects>, text: string): Strip | null {
   const { tokens, given, kl, more, less } = effects;
   if (!tokens || !kl || !more || !less || given === undefined) return null;
-  return tokens.join("").startsWith(text) ? { tokens, given, kl, more, less } : null;
+  return tokens.join("").startsWith(text) ? (effects as Strip) : null;
 }
 
 /** From no change (0) to one as large as a strip can show (1): as the square root, to 2 nats. */
@@ -26,7 +26,8 @@ interface Props {
   fork: number | null;
 }
 
-export function StripText({ strip: { tokens, given, kl, more, less }, fork }: Props) {
+export function StripText({ strip, fork }: Props) {
+  const { tokens, given, kl, more, less } = strip;
   return (
     <>
       {tokens.map((token, i) => {
@@ -50,7 +51,7 @@ export function StripText({ strip: { tokens, given, kl, more, less }, fork }: Pr
           </span>
         );
       })}
-      <span class="sae-hidden">{spoken({ tokens, given, kl, more, less })}</span>
+      <span class="sae-hidden">{spoken(strip)}</span>
     </>
   );
 }
@@ -71,8 +72,6 @@ export function spoken({ tokens, kl, more }: Strip): string {
 
 function said(words: string, shifts: readonly Shift[] | undefined): string {
   if (!shifts?.length) return "";
-  const listed = shifts.map(
-    ([token, by]) => `${token} ${by < 0 ? "−" : "+"}${percent(Math.abs(by))}`,
-  );
+  const listed = shifts.map(([token, by]) => `${token} ${change(by, percent)}`);
   return `${words}: ${listed.join(", ")}`;
 }

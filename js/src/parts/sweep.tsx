@@ -38,11 +38,11 @@ export function armsAt({ arms, request }: Partial<Sweep>, point: number): Arm[] 
   if (!base || !here) return [];
   const control = (arms ?? []).find((arm) => arm.control && arm.factor === here.factor);
   const name = `steered at ${named(request?.edits ?? [], here.factor)}`;
-  const found = [
+  return [
     { ...base, name: "base" },
     { ...here, name },
+    ...(control ? [{ ...control, name: "control" }] : []),
   ];
-  return control ? [...found, { ...control, name: "control" }] : found;
 }
 
 /** What the strengths of a swept edit did, and its control's: [strength, share of the most]. */

@@ -10,7 +10,7 @@ import { Button, Select } from "../parts/choice";
 import { useDrop } from "../parts/drop";
 import { EditRow } from "../parts/edit";
 import { Fader } from "../parts/fader";
-import { Foot } from "../parts/foot";
+import { Foot, stoppedAfter } from "../parts/foot";
 import { Locked, Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { armsOf, Tree } from "../parts/history";
 import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../parts/host";
@@ -18,13 +18,14 @@ import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
 import { Presets } from "../parts/presets";
 import { Also, Overlaps } from "../parts/proof";
+import { RecordButton } from "../parts/record";
 import { alike, differs, SettingBoxes, type Settings } from "../parts/settings";
 import { useShown, useStream } from "../parts/stream";
 import { armsAt, curvesOf, pointsOf, SweepStrip } from "../parts/sweep";
 import { TextBox } from "../parts/textbox";
 import { useUndo } from "../parts/undo";
 import { replayOf, takesOf, ticksOf } from "../replay";
-import { count, joined, seconds } from "../text";
+import { joined, seconds } from "../text";
 import type {
   Arm,
   Control,
@@ -87,6 +88,7 @@ function Steering({ model }: { model: Model }) {
   const recording = useTrait(model, "recorded");
   const numbers = useTrait(model, "numbers");
   const recorder = useTrait(model, "recorder");
+  const asked = useTrait(model, "record");
   const takes = useMemo(() => takesOf(recording, numbers), [recording, numbers]);
   const [seen, setSeen] = useState<number | null>(null);
   const [peek, setPeek] = useState<State | null>(null);
@@ -124,8 +126,11 @@ function Steering({ model }: { model: Model }) {
   const asking =
     alive &&
     recorder.state === "asks" &&
-    JSON.stringify(model.get("record")) ===
-      JSON.stringify({ id: recorder.id, ...wanted, sure: false });
+    JSON.stringify(asked) === JSON.stringify({ id: recorder.id, ...wanted, sure: false });
+  /** Whether it is to be recorded, and the kernel has not heard of it yet. */
+  const confirmed = Boolean(asked.sure) && (asked.id ?? 0) > (recorder.id ?? 0);
+  const atWork = alive && recorder.state === "working";
+  const estimating = atWork && !recorder.text && !asked.sure;
   const record = () =>
     save(model, { record: { id: next("record", recorder.id), ...wanted, sure: asking } });
   const pace = useMemo(
@@ -168,7 +173,7 @@ function Steering({ model }: { model: Model }) {
     run();
   }, [alive]);
   const sweeping = alive && latest.state === "working";
-  const taking = asking || (alive && recorder.state === "working");
+  const taking = atWork && !estimating;
   const busy = working || sweeping || taking;
   const stop = () =>
     save(model, {
@@ -269,15 +274,12 @@ function Steering({ model }: { model: Model }) {
   const unsent = settled && draft !== (shown?.prompt ?? "");
   const stale = settled && !unsent && shown?.request != null && differs(shown.request, settings);
   const stopped = state === "stopped" || (written.ended === "stopped" && written.id === status.id);
-  const notes = [
-    !stopped
-      ? ""
-      : shown?.old
-        ? "stopped before the first token"
-        : `stopped after ${count(shown?.arms[0]?.tokens.length ?? 0, "token")}`,
-    unsent ? "of the prompt before" : stale ? "of the settings before" : "",
-  ];
   const outdated = shown?.old || unsent || stale;
+  const notes = [
+    stopped && (shown?.old ? "stopped before the first token" : stoppedAfter(shown?.arms)),
+    unsent ? "of the prompt before" : stale && "of the settings before",
+    alive && draft !== "" && (unsent ? "Enter runs the new one" : stale && "Run writes anew"),
+  ];
   // While the texts are written, the old measurements stand until there are new ones.
   const { suggested } = told;
   const measured: Partial<Effects> = replay
@@ -331,7 +333,6 @@ function Steering({ model }: { model: Model }) {
           here={here}
           named={named}
           pinned={pinned}
-          disabled={why}
           onSee={setPeek}
           onPin={pin}
           onGo={goTo}
@@ -345,7 +346,6 @@ function Steering({ model }: { model: Model }) {
         key="presets"
         presets={presets}
         named={named}
-        disabled={why}
         onTake={(edits) => change({ edits: [...edits] })}
         onKeep={(name) => keep(name, edits)}
         onForget={keep}
@@ -353,8 +353,6 @@ function Steering({ model }: { model: Model }) {
     ],
     ["about this", "", aboutThis(about, chosen, settings.seed)],
   ];
-  const advice = unsent ? "Enter runs the new one" : "Run writes anew";
-  if ((unsent || stale) && alive && draft !== "") notes.push(advice);
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: keys of the controls inside
     <div ref={frame} onKeyDown={press} {...(!recorded && drop)}>
@@ -464,27 +462,13 @@ function Steering({ model }: { model: Model }) {
           >
             sweep
           </Button>
-          <Button
-            off={!alive || draft === "" || strong.length === 0}
-            title={
-              why ?? "Record each edit by itself at many strengths: its slider then needs no kernel"
-            }
-            class={asking ? "sae-primary" : ""}
-            onClick={record}
-          >
-            {asking ? "record now" : "record"}
-          </Button>
-          {asking && (
-            <Button
-              title="Record nothing (Escape)"
-              onClick={(event) => {
-                (event.currentTarget.previousSibling as HTMLElement).focus(); // this one goes away
-                save(model, { record: {} });
-              }}
-            >
-              cancel
-            </Button>
-          )}
+          <RecordButton
+            off={draft === "" || strong.length === 0 || confirmed || atWork}
+            asking={asking}
+            estimating={estimating}
+            onPress={record}
+            onCancel={() => save(model, { record: {} })}
+          />
           <label class="sae-field" title="Write again while something is dragged or changed">
             <input
               type="checkbox"
@@ -495,15 +479,21 @@ function Steering({ model }: { model: Model }) {
           </label>
         </div>
       </Locked>
-      {(asking || recorder.state !== "asks") && (
+      {(asking || confirmed || recorder.state !== "asks") && (
         <Aside
           of={recorder}
-          doing={recorder.text ? `recording ${recorder.text}` : "estimating …"}
-          failed={asking ? "to record" : takes.length > 0 ? "recorded in part" : "not recorded"}
+          doing={estimating ? "estimating …" : `recording ${recorder.text || "…"}`}
+          failed={
+            recorder.state === "asks"
+              ? "to record"
+              : takes.length > 0
+                ? "recorded in part"
+                : "not recorded"
+          }
         />
       )}
       {looked ? (
-        <Panes {...looked} before={[]} writing={false} old={false} strip={{}} />
+        <Panes {...looked} />
       ) : shown ? (
         <Panes
           prompt={shown.prompt}
@@ -554,11 +544,7 @@ function Steering({ model }: { model: Model }) {
         </div>
       )}
       <Aside of={latest} doing="sweeping …" failed="no sweep" />
-      <Also
-        also={proof.also ?? []}
-        disabled={alive ? null : (why ?? "the kernel is silent")}
-        onSelect={({ sae, feature }) => pick(sae, feature)}
-      />
+      <Also also={proof.also ?? []} onSelect={({ sae, feature }) => pick(sae, feature)} />
       <Foot
         run={outdated || writing || state !== "done" ? null : (written as Run)}
         recorded={replay !== null}

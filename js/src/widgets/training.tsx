@@ -7,7 +7,7 @@ import { Curve, Densities, hue } from "../draw/chart";
 import { aboutThis, Ending } from "../parts/about";
 import { Spoken, Trouble, useHost, widget } from "../parts/frame";
 import { save, useElapsed, useTrait } from "../parts/host";
-import { count, percent, seconds } from "../text";
+import { count, joined, percent, seconds } from "../text";
 import {
   BINS,
   decodeLines,
@@ -128,7 +128,7 @@ interface LegendProps {
 /** The SAEs and their colours; the one that is chosen is drawn in front and read. */
 function Legend({ run, chosen, onChoose }: LegendProps) {
   return (
-    <div class="sae-saes">
+    <div class="sae-saes" role="group" aria-label="SAE whose figures are read">
       {run.saes.map(({ name, hook }, sae) => (
         <button
           key={name}
@@ -278,6 +278,7 @@ interface ChartsProps {
 function Charts({ lines: every, run, chosen }: ChartsProps) {
   const [pointed, setSeen] = useState<number | null>(null);
   const lines = every[chosen] ?? [];
+  const whose = every.length > 1 ? (run.saes[chosen]?.name ?? "") : "";
   const last = lines.length - 1;
   const seen = pointed !== null && pointed < last ? pointed : null;
   const line = lines[seen ?? last];
@@ -295,6 +296,7 @@ function Charts({ lines: every, run, chosen }: ChartsProps) {
         about={about}
         steps={steps}
         of={run.steps}
+        whose={whose}
         every={drawn}
         chosen={chosen}
         axis={axis(values)}
@@ -308,7 +310,11 @@ function Charts({ lines: every, run, chosen }: ChartsProps) {
     <>
       <div class="sae-charts">
         {FIRST.map(curve)}
-        <Densities counts={line?.densities ?? Array(BINS).fill(0)} step={line?.step ?? 0} />
+        <Densities
+          counts={line?.densities ?? Array(BINS).fill(0)}
+          step={line?.step ?? 0}
+          whose={whose}
+        />
         {LAST.map(curve)}
       </div>
       <label class="sae-scrub" title="Read all charts at one step; pointing at a curve does so too">
@@ -318,7 +324,7 @@ function Charts({ lines: every, run, chosen }: ChartsProps) {
           min={0}
           max={last}
           value={seen ?? last}
-          aria-valuetext={spoken(line)}
+          aria-valuetext={joined([whose, spoken(line)], ", ")}
           onInput={(event) => setSeen(Number(event.currentTarget.value))}
           onKeyDown={(event) => {
             if (event.key !== "Escape" || seen === null) return;
