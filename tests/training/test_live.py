@@ -178,6 +178,20 @@ def test_running_a_cell_again_ends_the_training_that_it_began(model, at_step, mo
     again.result()
 
 
+def test_a_cell_that_is_run_again_finds_the_folder_as_its_old_training_left_it(
+    model, whole, tmp_path, at_step, monkeypatch
+):
+    run = tmp_path / "run"
+    at_step(3, lambda widget: setattr(widget, "paused", True))
+    monkeypatch.setattr(live, "this_cell", lambda: "one")
+    first = begun(model, folder=run)
+    until(lambda: first.at["state"] == "paused", 20)
+    with pytest.raises(FileExistsError, match=r"holds a run already \(checkpoint-3\)"):
+        begun(model, folder=run)
+    assert first.over
+    assert same(begun(model, folder=run, existing="resume").result(), whole)
+
+
 def test_while_a_training_goes_on_another_is_refused(model, tmp_path, at_step, monkeypatch):
     at_step(3, lambda widget: setattr(widget, "paused", True))
     monkeypatch.setattr(live, "this_cell", lambda: "one")
