@@ -30,7 +30,6 @@ RANKS = {
     "widgets": 3,
     "share": 4,
     "wire": 3,
-    "measuring": 4,
     "demo": 4,
     "session": 5,
     "live": 5,

@@ -114,7 +114,7 @@ def test_what_is_finished_is_kept_when_recording_is_interrupted(session, monkeyp
         yield next(takes)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sae_widgets.session.record", interrupted)
+    monkeypatch.setattr("sae_widgets.session.recorder.record", interrupted)
     panel = session.record(EDITS, [1.0], prompt=PROMPT, length=2)
     assert [take.edit["op"] for take in panel.recording.takes] == ["add", "scale"]
     assert len(panel.edits) == 3
@@ -133,7 +133,7 @@ def test_what_is_finished_is_kept_beside_what_somebody_else_has_recorded_meanwhi
         raise RuntimeError("the model is gone")
 
     first = panel.recording.takes[0]
-    monkeypatch.setattr("sae_widgets.session.record", failing)
+    monkeypatch.setattr("sae_widgets.session.recorder.record", failing)
     with pytest.raises(RuntimeError, match="the model is gone"):
         session.record(iter([EDITS[1], EDITS[2]]), iter([2.0]), panel=panel)
     found = [(take.edit["op"], take.seed) for take in panel.recording.takes]
@@ -192,7 +192,7 @@ def test_recording_that_is_stopped_keeps_what_is_finished_and_says_so(session, m
         while True:
             check()
 
-    monkeypatch.setattr("sae_widgets.session.record", endless)
+    monkeypatch.setattr("sae_widgets.session.recorder.record", endless)
     panel = session.steer(PROMPT, EDITS[:2], length=2)
     panel.record = asked(panel.edits, id=7, length=2, sure=True)
     until(lambda: started, 20, lambda: panel.recorder)
@@ -245,9 +245,9 @@ def test_a_request_that_makes_no_sense_is_said_in_the_panel(session):
 
 
 def planned(session, feature, seeds):
-    ids = session._encode(PROMPT, whole=True).ids
+    ids = session._encode(PROMPT).ids
     plan = Plan(ids, [sw.Add(feature, 1.0)], [[0.5]], seeds, length=6, temperature=0.0)
-    return session._planned(PROMPT, plan), plan
+    return session._recorder.planned(PROMPT, plan), plan
 
 
 def full(session):
@@ -269,8 +269,8 @@ def test_a_recording_that_would_grow_too_large_is_refused_before_anything_runs_a
     # 60,000 words of 7 letters between quotes, with a comma and a space; two takes in base64.
     assert before.size == pytest.approx(60_000 * 11 + 2 * 60_000 * 2 * 4 / 3, rel=2e-3)
     panel.recording = before
-    monkeypatch.setattr("sae_widgets.session.record", None)  # whoever called it would fail
-    monkeypatch.setattr("sae_widgets.session.seconds", None)
+    monkeypatch.setattr("sae_widgets.session.recorder.record", None)  # whoever called it would fail
+    monkeypatch.setattr("sae_widgets.session.recorder.seconds", None)
     much = {"strengths": [k / 100 for k in range(1, 200)], "seeds": range(4), "panel": panel}
     with pytest.raises(
         ValueError,

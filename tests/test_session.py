@@ -106,7 +106,7 @@ def test_rows_carry_labels_and_statistics(session):
 def test_only_the_strongest_are_sent_but_the_best_of_each_measure_are_among_them(
     session, monkeypatch
 ):
-    monkeypatch.setattr("sae_widgets.session.ROWS", 10)
+    monkeypatch.setattr("sae_widgets.session.reading.ROWS", 10)
     view = session._read(TEXT, "signed", no_check)
     features = session.features(TEXT)
     sent = [row.feature for row in view.features]
@@ -215,7 +215,7 @@ def test_what_was_measured_while_a_text_was_written_is_not_measured_again(sessio
         made.append(given)
         return told_strip(*given)
 
-    monkeypatch.setattr("sae_widgets.measuring.told_strip", counted)
+    monkeypatch.setattr("sae_widgets.session.measuring.told_strip", counted)
     request = asked(edits=[sw.Add(5, 2.0)])
     for _ in range(2):
         session._run(request, no_check, lambda _: None)
@@ -345,7 +345,7 @@ def test_features_to_choose_from_have_names_and_strengths(session):
 
 
 def test_of_an_sae_too_large_to_list_only_named_features_are(session, monkeypatch):
-    monkeypatch.setattr("sae_widgets.session.LISTED", 31)
+    monkeypatch.setattr("sae_widgets.session.catalogue.LISTED", 31)
     assert [entry["feature"] for entry in session.steer().features] == [5, 9]
 
 

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from operator import index
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 import traitlets
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_widgets.explain import Lens, logit_lens
 from sae_widgets.features import Features, capture
 from sae_widgets.fit import check_fit
 from sae_widgets.formats import AnySAE, as_sae
-from sae_widgets.measuring import Measurements
-from sae_widgets.model import Model, check_hook, check_inference, context_length, device_of
+from sae_widgets.model import Model, check_hook, check_inference, device_of
 from sae_widgets.sae import SAE
+from sae_widgets.session.catalogue import Catalogue
+from sae_widgets.session.labels import Labels, read_labels
+from sae_widgets.session.measuring import Measurements
+from sae_widgets.session.reading import describe, read
+from sae_widgets.session.recorder import Recorder, around, bare, nearest
 from sae_widgets.share.progress import Progress
 from sae_widgets.share.twin import leave_twin
-from sae_widgets.steering import Add, Arm, Edit, Run, Target, controls, edit_from_json, generate
+from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, generate
 from sae_widgets.steering.arms import Control
 from sae_widgets.steering.code import to_hook_code
 from sae_widgets.steering.conditions import Condition, Fires
@@ -35,24 +36,20 @@ from sae_widgets.steering.effects import (
     NEUTRAL,
     Effects,
     SideEffects,
-    Strong,
-    distance,
     effects,
     input_score,
     likelihoods,
     output_score,
-    scaled,
     side_effects,
 )
 from sae_widgets.steering.export import export
 from sae_widgets.steering.generation import Stop
-from sae_widgets.steering.hooks import compile_arms
 from sae_widgets.steering.neuronpedia import Imported, neuronpedia
 from sae_widgets.steering.painting import painted, repainted
 from sae_widgets.steering.presets import Presets
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import Receipt, receipt
-from sae_widgets.steering.record import STRENGTHS, Plan, record, seconds
+from sae_widgets.steering.record import Plan
 from sae_widgets.steering.sweep import FACTORS, Sweep, sweep
 from sae_widgets.tokens import (
     Chat,
@@ -60,19 +57,10 @@ from sae_widgets.tokens import (
     Spelling,
     encode,
     encode_chat,
-    pieces,
-    shown,
 )
-from sae_widgets.widgets import Cancelled, FeatureRow, Heatmap, HeatmapView, Replaced, Steering
+from sae_widgets.widgets import Cancelled, Heatmap, HeatmapView, Replaced, Steering
 from sae_widgets.widgets.recording import Recording
-from sae_widgets.widgets.steering import check_request
 from sae_widgets.wire import told_about, told_painted, told_run, told_sweep
-
-ROWS = 200
-"""The most features a heatmap is sent: more than a person will scroll through."""
-
-LISTED = 1024
-"""If the chosen SAE has at most so many features, all are listed; else only labelled ones."""
 
 FIRST_STRENGTH = 0.5
 """What a feature is steered with, × its peak, where none is recommended."""
@@ -82,23 +70,6 @@ SAMPLE = (
     "old maps, and a few of them stayed until the evening to talk about what they had found."
 )
 """Ordinary text to try an SAE on."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a person calls a feature, and how best to steer with it where that is known.
-
-    `push`: an `Add` of that feature.
-    """
-
-    label: str
-    push: Add | None = None
-
-
-Labels = Mapping[str, Mapping[Any, Any]]
-"""By the name of the SAE and the number of the feature: a text, or a record with a `label`. A
-record may say how best to steer with it: a `strength` (× peak), and `where` and `schedule` as in
-`Edit.to_json`."""
 
 
 class Session(traitlets.HasTraits):
@@ -140,10 +111,11 @@ class Session(traitlets.HasTraits):
         self.model = model
         self.saes = _named([as_sae(each) for each in (sae, *saes)])
         self.chosen = next(iter(self.saes))
-        self._labels = _labels(labels or {}, self.saes)
+        self._labels = read_labels(labels or {}, self.saes)
+        self._catalogue = Catalogue(self.saes, self._labels)
         self.presets = Presets(changed=self._show_presets)
-        self._measurements = Measurements(model, self.saes, self._about, self._prompts)
-        self._all_choices: dict[str, list[dict[str, Any]]] = {}
+        self._measurements = Measurements(model, self.saes, self._catalogue.about, self._prompts)
+        self._recorder = Recorder(model, self.saes, self._prompts)
         for each in self.saes.values():
             check_hook(model, each.hook)
             check_hook(model, each.hook_out)
@@ -234,7 +206,7 @@ class Session(traitlets.HasTraits):
 
     def features(self, text: str | Chat, sae: str | None = None) -> Features:
         """Which features fire on each token of `text`; raises if it is over the model's context."""
-        return capture(self.model, self._sae(sae), self._encode(text, whole=True).ids)
+        return capture(self.model, self._sae(sae), self._encode(text).ids)
 
     def generate(
         self,
@@ -265,7 +237,7 @@ class Session(traitlets.HasTraits):
         return generate(
             self.model,
             self.saes,
-            self._encode(prompt, whole=True).ids,
+            self._encode(prompt).ids,
             arms,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
@@ -332,7 +304,7 @@ class Session(traitlets.HasTraits):
         return sweep(
             self.model,
             self.saes,
-            self._encode(prompt, whole=True).ids,
+            self._encode(prompt).ids,
             chosen,
             factors,
             max_new_tokens=max_new_tokens,
@@ -378,7 +350,7 @@ class Session(traitlets.HasTraits):
         self, features: Sequence[int], sae: str | None = None, prompt: str | Chat = NEUTRAL
     ) -> Float[Tensor, " feature"]:
         """How much features do what their directions say, from 0 to 1 (Arad et al. 2025)."""
-        ids = self._encode(prompt, whole=True).ids
+        ids = self._encode(prompt).ids
         return output_score(self.model, self._sae(sae), features, ids)
 
     def input_scores(
@@ -388,7 +360,7 @@ class Session(traitlets.HasTraits):
 
         NaN for one that fires in none of `texts`; ten of them in which it does are few.
         """
-        ids = [self._encode(text, whole=True).ids for text in texts]
+        ids = [self._encode(text).ids for text in texts]
         return input_score(self.model, self._sae(sae), features, ids)
 
     def heatmap(self, text: str = "") -> Heatmap:
@@ -398,7 +370,7 @@ class Session(traitlets.HasTraits):
             self._describe,
             self.steer_feature,
             self.paint,
-            saes=[_choice(sae) for sae in self.saes.values()],
+            saes=self._catalogue.saes(),
             sae=self.chosen,
             text=text,
             has=self._has,
@@ -433,12 +405,12 @@ class Session(traitlets.HasTraits):
             self._keep,
             self._estimated,
             self._recorded,
-            saes=[_choice(sae) for sae in self.saes.values()],
+            saes=self._catalogue.saes(),
             sae=self.chosen,
             has=self._has,
             about=told_about(self.model, self.saes),
             twin=leave_twin,
-            features=self._listed(),
+            features=self._catalogue.listed(self.chosen, self.edits),
             prompt=prompt,
             edits=self._edits,
             length=length,
@@ -484,20 +456,17 @@ class Session(traitlets.HasTraits):
             raise ValueError("a recording continues a prompt; give one in prompt=")
         length = 40 if length is None else length
         temperature = 0.0 if temperature is None else temperature
-        ids = self._encode(prompt, whole=True).ids
-        each = [_around(edit) if chosen is None else chosen for edit in edits]
+        ids = self._encode(prompt).ids
+        each = [around(edit) if chosen is None else chosen for edit in edits]
         plan = Plan(ids, edits, each, list(seeds), length, temperature)
-        self._check_plan(prompt, plan)
-        planned = self._planned(prompt, plan)
-        if panel is not None and (before := panel.recording) is not None:
-            before.check_room(planned, plan)
+        planned = self._recorder.planned(prompt, plan)
+        self._recorder.check(planned, plan, None if panel is None else panel.recording)
         found: Recording | None = None
         progress, ended = Progress(), plan.told
         progress(plan.told, 0.0)
         try:
-            told = f"{plan.told}, about {self._lasting(plan, lambda: None)}"
-            tell = partial(progress, told)
-            for more in self._takes(planned, plan, lambda: None, tell):
+            told = f"{plan.told}, about {self._recorder.lasting(plan)}"
+            for more in self._recorder.takes(planned, plan, partial(progress, told)):
                 found = more if found is None else found.and_then(more)
         except KeyboardInterrupt:
             if found is None:
@@ -508,7 +477,7 @@ class Session(traitlets.HasTraits):
                 panel.also(found)
             raise
         assert found is not None  # a plan has takes
-        rows = [_nearest(*each) for each in zip(plan.strong, plan.strengths, strict=True)]
+        rows = [nearest(*each) for each in zip(plan.strong, plan.strengths, strict=True)]
         if panel is None:
             shown = [replace(rows[0], on=True), *rows[1:]]
             panel = self.steer(
@@ -516,19 +485,11 @@ class Session(traitlets.HasTraits):
             )
         else:
             panel.prompt, panel.length, panel.temperature = prompt, length, temperature
-            here = [_bare(edit) for edit in self.edits]
-            self.edits = [*self.edits, *(row for row in rows if _bare(row) not in here)]
+            here = [bare(edit) for edit in self.edits]
+            self.edits = [*self.edits, *(row for row in rows if bare(row) not in here)]
         panel.also(found)
         progress.end(ended)
         return panel
-
-    def _check_plan(self, prompt: str, plan: Plan) -> None:
-        """Raise if a plan cannot be carried out to its end: before it takes its time."""
-        settings = {"length": plan.length, "temperature": plan.temperature, "seed": plan.seeds[0]}
-        check_request({"id": 0, "prompt": prompt, "edits": [], "control": "", **settings})
-        for edit, strengths in zip(plan.strong, plan.strengths, strict=True):
-            strongest = replace(edit, strength=max(strengths, key=abs), on=True)
-            compile_arms(self.model, self.saes, [Arm("strongest", (strongest,))])
 
     def steer_feature(self, feature: int, sae: str | None = None) -> None:
         """Select `feature` of `sae` (or the chosen one); add an edit for it unless there is one."""
@@ -581,54 +542,10 @@ class Session(traitlets.HasTraits):
     # What the widgets call
 
     def _read(self, text: str, sae: str, check: Callable[[], None]) -> HeatmapView:
-        check()
-        chosen = self._sae(sae)
-        encoded = self._encode(text)
-        features = capture(self.model, chosen, encoded.ids)
-        check()
-        spelled = pieces(self.model.tokenizer, encoded.ids)
-        rows = _rows(features)
-        place = torch.full((chosen.d_sae,), -1)
-        place[rows] = torch.arange(len(rows))
-        row = place[features.feature]
-        sent = row >= 0
-        return HeatmapView(
-            text=text,
-            sae=chosen.name,
-            tokens=[piece.shown for piece in spelled],
-            special=[i for i, piece in enumerate(spelled) if piece.special],
-            part=[i for i, piece in enumerate(spelled) if piece.part],
-            features=[self._row(chosen, features, feature) for feature in rows],
-            row=row[sent].numpy(),
-            column=features.position[sent].numpy(),
-            value=features.value[sent].numpy(),
-            active=len(features.summary.feature),
-            note=_note(encoded, context_length(self.model)),
-            model=str(self.model.cfg.model_name),
-            hook=chosen.hook,
-            width=chosen.d_sae,
-            explained=[round(float(x), 4) for x in features.explained.clamp(0, 1)],
-        )
+        return read(self.model, self._sae(sae), text, self._catalogue, check)
 
     def _describe(self, feature: int, sae: str) -> dict[str, Any]:
-        chosen = self._sae(sae)
-        stats = chosen.stats
-        lens, note = Lens((), ()), ""
-        try:
-            lens = logit_lens(self.model, chosen, [feature])[0]
-        except ValueError as error:  # a hook that does not write into the residual stream
-            note = str(error)
-
-        def readable(side: Sequence[tuple[int, float]]) -> list[list[Any]]:
-            return [[shown(self.model.tokenizer, token), round(x, 3)] for token, x in side]
-
-        return {
-            **self._about(chosen, feature),
-            "histogram": None if stats is None else stats.histogram[feature].tolist(),
-            "likely": readable(lens.likely),
-            "unlikely": readable(lens.unlikely),
-            "note": note,
-        }
+        return describe(self.model, self._sae(sae), feature, self._catalogue)
 
     def _run(
         self,
@@ -645,7 +562,7 @@ class Session(traitlets.HasTraits):
                 raise Stop from None
 
         tokenizer = self.model.tokenizer
-        ids = self._encode(request["prompt"], whole=True).ids
+        ids = self._encode(request["prompt"]).ids
         edits = tuple(edit_from_json(edit) for edit in request["edits"])
         arms = [Arm("base"), Arm("steered", edits)]
         if request["control"]:
@@ -686,7 +603,7 @@ class Session(traitlets.HasTraits):
         found = sweep(
             self.model,
             self.saes,
-            self._encode(request["prompt"], whole=True).ids,
+            self._encode(request["prompt"]).ids,
             [edit_from_json(edit) for edit in request["edits"]],
             max_new_tokens=request["length"],
             temperature=request["temperature"],
@@ -701,14 +618,7 @@ class Session(traitlets.HasTraits):
         self, request: Mapping[str, Any], before: Recording | None, check: Callable[[], None]
     ) -> str:
         """How much it is that a request asks to record, in words."""
-        plan = self._plan(request)
-        planned = self._planned(request["prompt"], plan)
-        told = f"{plan.told} in the notebook"
-        if before is not None:
-            before.check_room(planned, plan)
-            if not before.goes_with(planned):
-                told += ", in place of what is recorded with another prompt or settings"
-        return f"{told}, about {self._lasting(plan, check)}"
+        return self._recorder.estimated(*self._plan(request), before, check)
 
     def _recorded(
         self,
@@ -718,43 +628,21 @@ class Session(traitlets.HasTraits):
         tell: Callable[[float], None],
     ) -> Iterator[Recording]:
         """What a request asks to record, take by take."""
-        plan = self._plan(request)
-        planned = self._planned(request["prompt"], plan)
-        if before is not None:
-            before.check_room(planned, plan)
-        return self._takes(planned, plan, check, tell)
+        planned, plan = self._plan(request)
+        self._recorder.check(planned, plan, before)
+        return self._recorder.takes(planned, plan, tell, check)
 
-    def _plan(self, request: Mapping[str, Any]) -> Plan:
+    def _plan(self, request: Mapping[str, Any]) -> tuple[Recording, Plan]:
         edits = [self._bound(edit_from_json(edit)) for edit in request["edits"]]
-        return Plan(
-            ids=self._encode(request["prompt"], whole=True).ids,
+        plan = Plan(
+            ids=self._encode(request["prompt"]).ids,
             edits=edits,
-            strengths=[_around(edit) for edit in edits],
+            strengths=[around(edit) for edit in edits],
             seeds=request["seeds"],
             length=request["length"],
             temperature=request["temperature"],
         )
-
-    def _planned(self, prompt: str, plan: Plan) -> Recording:
-        """What a plan will make, before anything is written."""
-        given = tuple(piece.text for piece in pieces(self.model.tokenizer, plan.ids))
-        return Recording(prompt, given, plan.length, plan.temperature, tuple(plan.takes))
-
-    def _lasting(self, plan: Plan, check: Callable[[], None]) -> str:
-        """How long a plan will take, in words."""
-        return _duration(seconds(self.model, self.saes, plan, check))
-
-    def _takes(
-        self,
-        planned: Recording,
-        plan: Plan,
-        check: Callable[[], None],
-        tell: Callable[[float], None],
-    ) -> Iterator[Recording]:
-        """What a plan records, take by take."""
-        prompts = self._prompts
-        for take in record(self.model, self.saes, plan, check=check, tell=tell, prompts=prompts):
-            yield replace(planned, takes=(take,))
+        return self._recorder.planned(request["prompt"], plan), plan
 
     def _keep(self, name: str, edits: Sequence[Mapping[str, Any]] | None) -> None:
         """Keep edits as a preset, or forget it."""
@@ -810,18 +698,18 @@ class Session(traitlets.HasTraits):
             )
         return self.saes[name]
 
-    def _encode(self, text: str | Chat, *, whole: bool = False) -> Encoded:
-        limit = 2**31 if whole else context_length(self.model)
+    def _encode(self, text: str | Chat) -> Encoded:
+        """The tokens of a text, however many."""
         if isinstance(text, str):
-            return encode(self.model.tokenizer, text, limit=limit)
-        return encode_chat(self.model.tokenizer, text, limit=limit)
+            return encode(self.model.tokenizer, text, limit=2**31)
+        return encode_chat(self.model.tokenizer, text, limit=2**31)
 
     def _split(self, text: str | Chat, prompt: str | Chat | None) -> tuple[list[int], int | None]:
         """The tokens of a text, and how many of them are the prompt that it begins with."""
-        ids = list(self._encode(text, whole=True).ids)
+        ids = list(self._encode(text).ids)
         if prompt is None:
             return ids, None
-        given = list(self._encode(prompt, whole=True).ids)
+        given = list(self._encode(prompt).ids)
         if ids[: len(given)] != given:
             raise ValueError(
                 f"the tokens of {text!r} do not begin with those of the prompt, {prompt!r}; give "
@@ -829,83 +717,12 @@ class Session(traitlets.HasTraits):
             )
         return ids, len(given)
 
-    def _about(self, sae: SAE, feature: int) -> dict[str, Any]:
-        label = self._labels[sae.name].get(feature)
-        return {
-            "sae": sae.name,
-            "feature": feature,
-            "label": "" if label is None else label.label,
-            "peak": None if sae.stats is None else _digits(sae.stats.peak[feature]),
-            "density": None if sae.stats is None else _digits(sae.stats.density[feature]),
-        }
-
-    def _row(self, sae: SAE, features: Features, feature: int) -> FeatureRow:
-        about = self._about(sae, feature)
-        del about["sae"]
-        summary = features.summary
-        place = int(torch.searchsorted(summary.feature, feature))
-        return FeatureRow(
-            **about,
-            max=_digits(summary.max[place]),
-            mean=_digits(summary.mean[place]),
-            share=_digits(summary.share[place]),
-        )
-
-    def _listed(self) -> list[dict[str, Any]]:
-        """The features to choose from and to name: the chosen SAE's, and those being steered with.
-
-        Every saved notebook carries this list, so it does not hold all features of all SAEs.
-        """
-        used = {(edit.sae, edit.feature) for edit in self.edits}
-        others = sorted(
-            (name, feature)
-            for name, feature in used
-            if name is not None and feature is not None and name != self.chosen
-        )
-        return [
-            *self._choices(self.chosen),
-            *(self._choice_of(self.saes[name], feature) for name, feature in others),
-        ]
-
     @traitlets.observe("_edits", "chosen")
     def _list_again(self, _change: object) -> None:
-        listed = self._listed() if self._steerings else []
+        listed = self._catalogue.listed(self.chosen, self.edits) if self._steerings else []
         for widget in self._steerings:
             if listed != widget.features:
                 widget.features = listed
-
-    def _choices(self, name: str) -> list[dict[str, Any]]:
-        """The features of one SAE that a person can choose from."""
-        if name not in self._all_choices:
-            sae, known = self.saes[name], self._labels[name]
-            features = range(sae.d_sae) if sae.d_sae <= LISTED else sorted(known)
-            self._all_choices[name] = [
-                self._choice_of(sae, feature)
-                for feature in features
-                # One that never fired stands for nothing.
-                if feature in known or sae.stats is None or sae.stats.peak[feature]
-            ]
-        return self._all_choices[name]
-
-    def _choice_of(self, sae: SAE, feature: int) -> dict[str, Any]:
-        label = self._labels[sae.name].get(feature)
-        push = None if label is None or label.push is None else label.push.to_json()
-        return {**self._about(sae, feature), "push": push}
-
-
-def _rows(features: Features) -> list[int]:
-    """The features worth sending: the strongest by each measure, in order of their maximum."""
-    if len(features.summary.feature) <= ROWS:
-        return features.strongest(ROWS)
-    wanted = {
-        feature for by in ("mean", "share") for feature in features.strongest(ROWS // 5, by=by)
-    }
-    order = features.strongest(len(features.summary.feature))
-    for feature in order:
-        if len(wanted) == ROWS:
-            break
-        wanted.add(feature)
-    return [feature for feature in order if feature in wanted]
 
 
 def _painted(edits: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -917,59 +734,6 @@ def _unit(sae: SAE, feature: int) -> Unit:
     if sae.stats is None:
         return "raw"
     return "peak" if sae.stats.peak[feature] > 0 else "norm"
-
-
-def _choice(sae: SAE) -> dict[str, Any]:
-    return {
-        "name": sae.name,
-        "title": sae.title,
-        "placebo": sae.placebo,
-        "hook": sae.hook,
-        "width": sae.d_sae,
-        "norm": None if sae.stats is None else _digits(sae.stats.norm),
-    }
-
-
-AROUND = (-1.0, -0.5, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-"""× the strength of an edit: where it is recorded, if nobody says."""
-
-
-def _around(edit: AnyEdit) -> list[float]:
-    """The strengths at which an edit is recorded, if nobody says."""
-    if not isinstance(edit, Strong) or not distance(edit):
-        return list(STRENGTHS)
-    least = 0.0 if isinstance(edit, Target) else -math.inf
-    found = (scaled(edit, factor).strength for factor in AROUND if factor >= least)
-    return [float(f"{strength:.4g}") for strength in found]
-
-
-def _nearest(edit: Strong, strengths: Sequence[float]) -> Strong:
-    """The edit, off, at the recorded strength that is closest to its own."""
-    nearest = min(strengths, key=lambda strength: abs(strength - edit.strength))
-    return replace(edit, strength=nearest, on=False)
-
-
-def _bare(edit: AnyEdit) -> dict[str, Any]:
-    """An edit without how strong it is, and whether it is on."""
-    return {**edit.to_json(), "strength": None, "on": True}
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def _digits(value: Any) -> float:
-    """Five digits are more than a screen shows, and a third of what JSON would spell out."""
-    return float(f"{float(value):.5g}")
-
-
-def _note(encoded: Encoded, limit: int) -> str:
-    if encoded.dropped:
-        return (
-            f"This model reads {limit} tokens at once: the first {len(encoded.ids)} of "
-            f"{len(encoded.ids) + encoded.dropped} are shown."
-        )
-    return ""
 
 
 @contextmanager
@@ -988,36 +752,3 @@ def _named(saes: Sequence[SAE]) -> dict[str, SAE]:
             f"the SAEs of a session need names of their own; got {[sae.name for sae in saes]}"
         )
     return named
-
-
-def _labels(labels: Labels, saes: Mapping[str, SAE]) -> dict[str, dict[int, Label]]:
-    found: dict[str, dict[int, Label]] = {name: {} for name in saes}
-    for name, known in labels.items():
-        if name not in saes:
-            raise ValueError(f"there are labels for an SAE {name!r}; there are {list(saes)}")
-        for feature, entry in known.items():
-            saes[name].check_feature(int(feature))
-            record = {"label": entry} if isinstance(entry, str) else entry
-            found[name][int(feature)] = _label(record, int(feature), saes[name])
-    return found
-
-
-def _label(record: Mapping[str, Any], feature: int, sae: SAE) -> Label:
-    """A label from what it was given as; what else is known of the feature is left aside."""
-    push = None
-    if record.get("strength") is None:
-        if alone := sorted({"where", "schedule"} & set(record)):
-            raise ValueError(
-                f"the label of feature {feature} of SAE {sae.name!r} has a {alone[0]!r} but no "
-                "strength to go with it; give it one (× peak), or leave that out"
-            )
-    else:
-        if sae.stats is None or not sae.stats.peak[feature] > 0:
-            raise ValueError(
-                f"a label recommends a strength for feature {feature} of SAE {sae.name!r}, × its "
-                "peak, but that peak is not known: give the SAE statistics, or drop the strength"
-            )
-        said = {key: record[key] for key in ("strength", "where", "schedule") if key in record}
-        read = edit_from_json({"op": "add", "feature": feature, "sae": sae.name, **said})
-        push = cast(Add, read)
-    return Label(str(record["label"]), push)
