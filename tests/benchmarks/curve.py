@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from kinds import KINDS, untrained
 from torch import Tensor
 
 from sae_widgets.demo import world
@@ -31,12 +32,10 @@ from sae_widgets.demo.load import DATA
 from sae_widgets.formats import load_sae
 from sae_widgets.model import Model, load_model
 from sae_widgets.sae import SAE
-from sae_widgets.training import BatchTopK, Matryoshka, Recipe, Rows, TopK, collect
+from sae_widgets.training import Recipe, Rows, collect
 from sae_widgets.training.quality import fidelity
 from sae_widgets.training.trainer import fit
 
-KINDS = {"TopK": TopK, "BatchTopK": BatchTopK, "Matryoshka": Matryoshka}
-PARTS = (16, 8, 4, 2, 1)
 RATES = (1e-3, 3e-3, 1e-2)
 HELD_OUT = 20_000
 CONTEXT = 256
@@ -117,34 +116,19 @@ def measured(sae: SAE, held_out: Tensor) -> dict[str, float]:
 
 def saelens(rows: Tensor, recipe: Recipe, kind: str, rate: float) -> SAE:
     """What SAELens's trainer makes of the same vectors, in an order of its own."""
-    from sae_lens import (
-        BatchTopKTrainingSAE,
-        BatchTopKTrainingSAEConfig,
-        MatryoshkaBatchTopKTrainingSAE,
-        MatryoshkaBatchTopKTrainingSAEConfig,
-        TopKTrainingSAE,
-        TopKTrainingSAEConfig,
-    )
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
     assert recipe.d_sae is not None
     assert recipe.objective is not None
     torch.manual_seed(recipe.seed)
-    shared: dict[str, Any] = {
-        "d_in": rows.shape[1],
-        "d_sae": recipe.d_sae,
-        "k": recipe.objective.target,
-        "normalize_activations": "expected_average_only_in",
-    }
-    widths = [recipe.d_sae // part for part in PARTS]
-    sae: Any = {
-        "TopK": lambda: TopKTrainingSAE(TopKTrainingSAEConfig(**shared)),
-        "BatchTopK": lambda: BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**shared)),
-        "Matryoshka": lambda: MatryoshkaBatchTopKTrainingSAE(
-            MatryoshkaBatchTopKTrainingSAEConfig(**shared, matryoshka_widths=widths)
-        ),
-    }[kind]()
+    sae = untrained(
+        kind,
+        d_in=rows.shape[1],
+        d_sae=recipe.d_sae,
+        k=recipe.objective.target,
+        normalize_activations="expected_average_only_in",
+    )
     config = SAETrainerConfig(
         total_training_samples=recipe.steps * recipe.batch,
         train_batch_size_samples=recipe.batch,

@@ -26,15 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kinds import KINDS, untrained
 from torch import Tensor
 from transformers import TrainerCallback
 
-from sae_widgets.training import BatchTopK, Matryoshka, Recipe, Rows, SAETrainer, TopK
+from sae_widgets.training import Recipe, Rows, SAETrainer
 from sae_widgets.training.trainer import Learners, arguments, started
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-KINDS = {"TopK": TopK, "BatchTopK": BatchTopK, "Matryoshka": Matryoshka}
-PARTS = (16, 8, 4, 2, 1)
 
 Step = Callable[[Tensor], object]
 
@@ -119,26 +118,10 @@ def rivals(kind: str, told: argparse.Namespace) -> dict[str, Step]:
 
 
 def saelens(kind: str, told: argparse.Namespace) -> Step:
-    from sae_lens import (
-        BatchTopKTrainingSAE,
-        BatchTopKTrainingSAEConfig,
-        MatryoshkaBatchTopKTrainingSAE,
-        MatryoshkaBatchTopKTrainingSAEConfig,
-        TopKTrainingSAE,
-        TopKTrainingSAEConfig,
-    )
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer as TheirTrainer
 
-    shared = {"d_in": told.d_model, "d_sae": told.d_sae, "k": told.k, "device": DEVICE}
-    widths = [told.d_sae // part for part in PARTS]
-    sae: Any = {
-        "TopK": lambda: TopKTrainingSAE(TopKTrainingSAEConfig(**shared)),
-        "BatchTopK": lambda: BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**shared)),
-        "Matryoshka": lambda: MatryoshkaBatchTopKTrainingSAE(
-            MatryoshkaBatchTopKTrainingSAEConfig(**shared, matryoshka_widths=widths)
-        ),
-    }[kind]()
+    sae = untrained(kind, d_in=told.d_model, d_sae=told.d_sae, k=told.k, device=DEVICE)
     config = SAETrainerConfig(
         total_training_samples=told.steps * told.batch,
         train_batch_size_samples=told.batch,
