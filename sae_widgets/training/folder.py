@@ -52,18 +52,23 @@ def step_of(checkpoint: Path) -> int:
 
 def history(checkpoint: Path) -> list[dict[str, Any]]:
     """The log up to a checkpoint, line by line; what its figures are is in `Learner.log`."""
-    state = json.loads((checkpoint / COMPLETE).read_text())
-    return [line for line in state["log_history"] if "loss" in line]
+    return [line for line in _log(checkpoint) if "loss" in line]
 
 
 def _is_complete(checkpoint: Path) -> bool:
     if not re.fullmatch(r"checkpoint-\d+", checkpoint.name):
         return False
     try:
-        json.loads((checkpoint / COMPLETE).read_text())
-    except (OSError, ValueError):  # the run was killed, or the disk full, while it was written
+        _log(checkpoint)
+    # The run was killed, or the disk full, while it was written.
+    except (OSError, ValueError, LookupError, TypeError):
         return False
     return True
+
+
+def _log(checkpoint: Path) -> list[dict[str, Any]]:
+    state = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+    return list(state["log_history"])
 
 
 def begin(folder: Path, run: Mapping[str, Any]) -> None:
@@ -82,15 +87,16 @@ def saes_in(folder: Path) -> list[Path]:
         places = [folder / str(recipe["name"]) for recipe in recipes]
     except (OSError, ValueError, LookupError, TypeError):
         return []
-    return [place for place in places if place.parent == folder and place.is_dir()]
+    here = folder.resolve()  # the record may be a stranger's, and name any folder: "..", "/home"
+    return [place for place in places if place.is_dir() and place.resolve().parent == here]
 
 
 def compare(folder: Path, run: Mapping[str, Any]) -> None:
     """Raise unless the run in `folder` depends on the same as this one."""
     path = folder / RUN
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        kept = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path} is corrupt, so the run cannot be gone on with: {error}"
         ) from error

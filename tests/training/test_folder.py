@@ -1,11 +1,13 @@
 """A run's folder: which checkpoint is the last, and in what two runs differ."""
 
+import json
+
 import pytest
 
 from sae_widgets.training.folder import begin, check, compare, last_checkpoint
 
 
-def write_checkpoint(folder, step, state="{}"):
+def write_checkpoint(folder, step, state='{"log_history": []}'):
     path = folder / f"checkpoint-{step}"
     path.mkdir(parents=True)
     (path / "trainer_state.json").write_text(state)
@@ -17,6 +19,7 @@ def test_the_last_checkpoint_is_the_one_with_most_steps_that_is_whole(tmp_path):
     write_checkpoint(tmp_path, 90)
     last = write_checkpoint(tmp_path, 100)
     write_checkpoint(tmp_path, 110, state='{"global_st')
+    write_checkpoint(tmp_path, 115, state="{}")
     (tmp_path / "checkpoint-120").mkdir()
     write_checkpoint(tmp_path, "best")
     assert last_checkpoint(tmp_path) == last
@@ -41,8 +44,9 @@ def test_a_run_that_depends_on_something_else_may_not(tmp_path, now, message):
         compare(tmp_path, now)
 
 
-def test_a_record_that_is_broken_is_told_so(tmp_path):
-    (tmp_path / "run.json").write_text("{")
+@pytest.mark.parametrize("broken", ["{", "[7]", "null"])
+def test_a_record_that_is_broken_is_told_so(tmp_path, broken):
+    (tmp_path / "run.json").write_text(broken)
     with pytest.raises(ValueError, match="is corrupt, so the run cannot be gone on with"):
         compare(tmp_path, {})
 
@@ -57,3 +61,17 @@ def test_to_begin_throws_away_the_run_that_was_there(tmp_path):
     write_checkpoint(tmp_path, 5)
     begin(tmp_path, {"a": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../other", "mine/..", "link"])
+def test_a_strangers_record_names_nothing_outside_of_its_run_to_throw_away(tmp_path, name):
+    run, other = tmp_path / "run", tmp_path / "other"
+    for place in (run / "mine", other):
+        place.mkdir(parents=True)
+        (place / "precious").touch()
+    (run / "link").symlink_to(other)
+    for each in (name, str(other)):
+        (run / "run.json").write_text(json.dumps({"recipes": [{"name": each}]}))
+        begin(run, {"recipes": []})
+    assert (run / "mine" / "precious").exists()
+    assert (other / "precious").exists()
