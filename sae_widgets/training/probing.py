@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from sae_widgets.sae import SAE
+from sae_widgets.training.quality import tiles
 
 DECAY = 1e-3
 """How strongly weights of a probe are drawn to zero; their inputs have a deviation of 1."""
@@ -52,20 +53,28 @@ def probe(
                 f"in the {what} half {int(part.sum())} of {len(part)} vectors have the label; to "
                 "tell them apart some must have it and some not"
             )
-    with torch.inference_mode():
-        values = sae.encode(x.to(sae.W_enc)).float().cpu()
-    labels, x = labels.cpu(), x.float().cpu()
-    best = ranked(values[:half], labels[:half])
-    found = {count: _scored(values[:, best[:count]], labels, half) for count in sorted(set(counts))}
-    features = tuple(best[: max(counts)].tolist())
-    return Probe(found, features, _scored(x, labels, half))
+    labels = labels.cpu()
+    best = ranked(sae, x[:half], labels[:half])[: max(counts)]
+    values = torch.cat([some[:, best] for some in encoded(sae, x)])
+    found = {count: _scored(values[:, :count], labels, half) for count in sorted(set(counts))}
+    return Probe(found, tuple(best.tolist()), _scored(x.float().cpu(), labels, half))
+
+
+@torch.inference_mode()
+def encoded(sae: SAE, x: Float[Tensor, "vector d_in"]) -> Iterator[Float[Tensor, "some feature"]]:
+    """The values of all features, a few vectors at a time."""
+    for tile in tiles(sae, x):
+        yield sae.encode(tile.to(sae.W_enc)).float().cpu()
 
 
 def ranked(
-    values: Float[Tensor, "vector feature"], labels: Bool[Tensor, " vector"]
+    sae: SAE, x: Float[Tensor, "vector d_in"], labels: Bool[Tensor, " vector"]
 ) -> Int[Tensor, " feature"]:
     """Features, the one first whose mean differs most with the label."""
-    apart = (values[labels].mean(0) - values[~labels].mean(0)).abs()
+    sums = torch.zeros(2, sae.d_sae)
+    for values, has in zip(encoded(sae, x), tiles(sae, labels), strict=True):
+        sums += torch.stack([values[has].sum(0), values[~has].sum(0)])
+    apart = (sums[0] / labels.sum() - sums[1] / (~labels).sum()).abs()
     return apart.argsort(descending=True, stable=True)
 
 

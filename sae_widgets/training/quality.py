@@ -160,19 +160,22 @@ def fidelity(
     if len(x) < 2:
         raise ValueError(f"a variance needs at least two vectors; got {len(x)}.")
     y = x if y is None else y
-    mean = y.double().mean(0).to(sae.W_dec)
+    # Sixteen bits are enough for an SAE, and not for sums.
+    dtype = torch.promote_types(sae.W_dec.dtype, torch.float32)
+    mean = y.double().mean(0).to(sae.W_dec.device, dtype)
+    centre = sae.b_dec.to(dtype)
     error = spread = cosine = squares = product = long = true = 0.0
-    fired = torch.zeros_like(sae.b_enc)
+    fired = torch.zeros_like(sae.b_enc, dtype=torch.long)
     for read, wanted in zip(tiles(sae, x), tiles(sae, y), strict=True):
-        tile, target = read.to(sae.W_enc), wanted.to(sae.W_dec)
+        tile, target = read.to(sae.W_enc), wanted.to(mean)
         values = sae.encode(tile)
-        guess = sae.decode(values, tile)
+        guess = sae.decode(values, tile).to(dtype)
         error += (target - guess).square().sum().item()
         spread += (target - mean).square().sum().item()
         fired += (values > 0).sum(0)
         cosine += F.cosine_similarity(target, guess, dim=1).sum().item()
-        squares += (guess - sae.b_dec).square().sum().item()
-        product += ((target - sae.b_dec) * (guess - sae.b_dec)).sum().item()
+        squares += (guess - centre).square().sum().item()
+        product += ((target - centre) * (guess - centre)).sum().item()
         long += guess.norm(dim=1).sum().item()
         true += target.norm(dim=1).sum().item()
     active = fired.sum().item()
@@ -200,15 +203,16 @@ def statistics(
 
     y: of a transcoder, what is found where it writes.
     """
-    peak, total, fired = (torch.zeros_like(sae.b_enc) for _ in range(3))
+    peak, total = (torch.zeros_like(sae.b_enc, dtype=torch.float32) for _ in range(2))
+    fired = torch.zeros_like(sae.b_enc, dtype=torch.long)
     for tile in tiles(sae, x):
-        values = sae.encode(tile.to(sae.W_enc))
+        values = sae.encode(tile.to(sae.W_enc)).float()
         peak = torch.maximum(peak, values.amax(0))
         total += values.sum(0)
         fired += (values > 0).sum(0)
     histogram = torch.zeros(sae.d_sae, BINS, dtype=torch.long, device=peak.device)
     for tile in tiles(sae, x):
-        histogram += bins(sae.encode(tile.to(sae.W_enc)), peak)
+        histogram += bins(sae.encode(tile.to(sae.W_enc)).float(), peak)
     return Stats(
         peak=peak.cpu(),
         density=(fired / len(x)).cpu(),
@@ -219,7 +223,7 @@ def statistics(
     )
 
 
-def tiles(sae: SAE, x: Float[Tensor, "vector d"]) -> Sequence[Float[Tensor, "some d"]]:
+def tiles(sae: SAE, x: Tensor) -> Sequence[Tensor]:
     """Vectors in groups that are encoded at a time, few where the SAE is wide."""
     return torch.split(x, max(1, TILE // sae.d_sae))
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sae_widgets.sae import SAE
+from sae_widgets.training import quality as quality_module
 from sae_widgets.training.probing import DECAY, auroc, logistic, probe, ranked
 
 
@@ -21,10 +22,12 @@ def test_auroc_counts_pairs_and_half_of_ties():
     assert auroc(scores, labels) == pytest.approx(4.5 / 6)
 
 
-def test_features_are_ranked_by_how_far_their_means_are_apart():
+def test_features_are_ranked_by_how_far_their_means_are_apart(monkeypatch):
     values = torch.tensor([[1.0, 0.0, 5.0], [1.0, 4.0, 5.0], [0.0, 4.0, 2.0], [0.0, 6.0, 9.0]])
     labels = torch.tensor([True, True, False, False])  # apart by 1, 3 and 0.5
-    assert ranked(values, labels).tolist() == [1, 0, 2]
+    for tile in (100, 3):  # of all vectors, and of one
+        monkeypatch.setattr(quality_module, "TILE", tile)
+        assert ranked(axes(3), values, labels).tolist() == [1, 0, 2]
 
 
 def test_a_regression_is_where_its_loss_has_no_slope():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sae_widgets.sae import SAE, JumpReLU
+from sae_widgets.training import quality as quality_module
 from sae_widgets.training.activations import collect
 from sae_widgets.training.quality import fidelity, quality, recovery, statistics
 
@@ -27,6 +28,21 @@ def axes(d_model=2, threshold=1.0, hook="h"):
 
 
 X = torch.tensor([[4.0, 0.5], [2.0, 3.0], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_sae_of_sixteen_bits_is_counted_and_summed_in_more(dtype, monkeypatch):
+    monkeypatch.setattr(quality_module, "TILE", 30)  # ten vectors at a time
+    x = torch.tensor([[4.0, 0.5], [2.0, 3.0]]).repeat(1500, 1)
+    sae = axes().to(dtype)
+    measured = fidelity(sae, x)
+    assert measured.l0 == 1.5
+    assert measured.dead == pytest.approx(1 / 3)
+    # Errors: 0.5 of every other vector. Deviations from the mean: 1 and 1.25.
+    assert measured.fvu == pytest.approx(0.125 / (1 + 1.25**2), rel=1e-3)
+    stats = statistics(sae, x)
+    assert stats.density.tolist() == [1.0, 0.5, 0.0]
+    assert stats.mean.tolist() == [3.0, 3.0, 0.0]
 
 
 def test_fidelity_by_hand():
