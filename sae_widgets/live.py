@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from IPython.core.getipython import get_ipython
 from transformers import TrainerCallback
@@ -81,25 +81,34 @@ def told(recipe: Recipe, objective: Objective | None) -> dict[str, Any]:
     }
 
 
-_begun: weakref.WeakKeyDictionary[Training, str | None] = weakref.WeakKeyDictionary()
+_begun: weakref.WeakKeyDictionary[Training, Cell | None] = weakref.WeakKeyDictionary()
 """The trainings of this kernel, and the cells that began them."""
 
 
-def this_cell() -> str | None:
-    """The id of the cell that is run, where there is one and the notebook tells it."""
+class Cell(NamedTuple):
+    """A cell, and which time it is run."""
+
+    id: str
+    run: str
+
+
+def this_cell() -> Cell | None:
+    """The cell that is run, where there is one and the notebook tells it."""
     shell: Any = get_ipython()
     if not hasattr(shell, "get_parent"):  # a terminal, or no IPython at all
         return None
-    id: str | None = shell.get_parent().get("metadata", {}).get("cellId")
-    return id
+    asked = shell.get_parent()
+    id = asked.get("metadata", {}).get("cellId")
+    return None if id is None else Cell(id, asked["header"]["msg_id"])
 
 
-def make_room(cell: str | None) -> None:
+def make_room(cell: Cell | None) -> None:
     """End what the same cell began before: nobody sees it any more. Raise if another goes on."""
     for other, its_cell in list(_begun.items()):
         if other.over:
             continue
-        if cell is None or cell != its_cell:
+        again = cell is not None and its_cell is not None and cell.id == its_cell.id
+        if not again or cell == its_cell:  # of one run of a cell, both are seen
             raise ValueError(
                 f"a training of this kernel goes on ({names_of(other)}, step {other.at['step']} of "
                 f"{other.run['steps']}): wait for its result, or stop it"

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -37,6 +36,7 @@ from sae_widgets.training.trainer import (
     Learner,
     Learners,
     SAETrainer,
+    alone,
     arguments,
     blank,
     started,
@@ -209,23 +209,6 @@ def may_go_on(folder: Path, about: Mapping[str, Any], checkpoint: Path | None) -
             f"{folder} holds no checkpoint to go on from, but an SAE: {done[0].name}. Load it, or "
             "pass existing='replace' (--replace) to throw it away"
         )
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Raise if another training goes on in this process: accelerate keeps one state for all."""
-    if not _going_on.acquire(blocking=False):
-        raise RuntimeError(
-            "another training goes on in this process: wait for it, stop it, or use a process of "
-            "its own"
-        )
-    try:
-        yield
-    finally:
-        _going_on.release()
-
-
-_going_on = threading.Lock()
 
 
 def streamed(

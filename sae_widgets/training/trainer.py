@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -346,9 +348,11 @@ class SAETrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
-            shutil.rmtree(self.folder / f"checkpoint-{step}", ignore_errors=True)
+            made = self.folder / f"checkpoint-{step}"
+            if last_checkpoint(self.folder) != made:  # else it is an old one that would not go
+                shutil.rmtree(made, ignore_errors=True)
             raise OSError(
-                f"training stopped at step {step}: its checkpoint could not be written ({error}). "
+                f"training stopped at step {step}: its checkpoint could not be kept ({error}). "
                 f"{self._last_good()} Make room and resume"
             ) from error
 
@@ -419,6 +423,23 @@ def arguments(
     return made
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Raise if another training goes on in this process: accelerate keeps one state for all."""
+    if not _going_on.acquire(blocking=False):
+        raise RuntimeError(
+            "another training goes on in this process: wait for it, stop it, or use a process of "
+            "its own"
+        )
+    try:
+        yield
+    finally:
+        _going_on.release()
+
+
+_going_on = threading.Lock()
+
+
 def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
     """Train an SAE on activations in memory. Nothing is kept on disk."""
     if recipe.hook_out is not None:
@@ -435,7 +456,7 @@ def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
     recipe = recipe.filled(sample.shape[1])
     learners = Learners([started(recipe, {recipe.hook: sample})])
     # The trainer asks for a folder, though nothing is kept there.
-    with tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder:
+    with alone(), tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder:
         SAETrainer(learners, activations, arguments(recipe, folder), progress=progress).train()
     (learner,) = learners.to("cpu")
     sae: SAE = learner.finished()

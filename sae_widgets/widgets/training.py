@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -78,18 +79,21 @@ class Training(Frame):
         self._alone = False
         self._result: Any = None
         self._error: BaseException | None = None
+        self._check: Check = lambda: None
         run = plain(dict(run))
         super().__init__(worker, run=run, **{"sae": run["saes"][0]["name"], **traits})
         self._tell("starting")
         self.observe(self._on_wish, ["paused", "ended", "saves"])
         self.on_close(self._abandon)
 
-        def job(_check: Check) -> None:
+        def job(check: Check) -> None:
+            self._check = check
             try:
                 self._result = train(self)
                 stopped = self.ended and self._step < self.run["steps"]
                 self._tell("stopped" if stopped else "done")
             except BaseException as error:
+                _let_go(error)
                 self._error = error
                 self._tell("failed")
                 raise
@@ -186,6 +190,7 @@ class Training(Frame):
                     self._halt()
                     self._tell("finishing")
                     return "stop"
+                self._check()  # Python itself may end
                 if self.saves > self._granted:
                     self._granted = self.saves
                     if self._saved != step:
@@ -196,7 +201,7 @@ class Training(Frame):
                 self._halt()
                 if self.at["state"] != "paused":
                     self._tell("paused")
-                self._change.wait()
+                self._change.wait(0.2)
         if self._since is None:
             self._since = time.monotonic()
             self._tell("training")
@@ -259,6 +264,13 @@ class Training(Frame):
     def __repr__(self) -> str:
         names = ", ".join(repr(each["name"]) for each in self.run["saes"])
         return f"Training({names}, {self.run['steps']} steps)"
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error went through: they hold whole models, which it outlives."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def beginnings(names: Sequence[str]) -> list[str]:

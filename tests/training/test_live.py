@@ -1,5 +1,11 @@
 """A training and its widget: one is told what the person wants, the other what happens."""
 
+import gc
+import itertools
+import subprocess
+import sys
+import weakref
+
 import pytest
 import torch
 from test_from_texts import HEADS, HOOK, TEXTS, recipe, same, trained
@@ -8,7 +14,9 @@ from waiting import until
 
 import sae_widgets as sw
 from sae_widgets import live
+from sae_widgets.training.activations import Rows
 from sae_widgets.training.folder import last_checkpoint
+from sae_widgets.training.trainer import fit
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +177,12 @@ def test_the_model_can_be_used_while_it_is_trained_on(model, at_step):
 
 def test_running_a_cell_again_ends_the_training_that_it_began(model, at_step, monkeypatch):
     at_step(3, lambda widget: setattr(widget, "paused", True))
-    monkeypatch.setattr(live, "this_cell", lambda: "one")
+    monkeypatch.setattr(live, "this_cell", lambda: live.Cell("one", "first"))
     first = begun(model)
     until(lambda: first.at["state"] == "paused", 20)
+    with pytest.raises(ValueError, match="goes on"):  # in the same run of the cell: both are seen
+        begun(model)
+    monkeypatch.setattr(live, "this_cell", lambda: live.Cell("one", "second"))
     again = begun(model)
     assert (first.at["state"], first.over) == ("stopped", True)
     again.ended = True
@@ -183,7 +194,8 @@ def test_a_cell_that_is_run_again_finds_the_folder_as_its_old_training_left_it(
 ):
     run = tmp_path / "run"
     at_step(3, lambda widget: setattr(widget, "paused", True))
-    monkeypatch.setattr(live, "this_cell", lambda: "one")
+    runs = map(str, itertools.count())
+    monkeypatch.setattr(live, "this_cell", lambda: live.Cell("one", next(runs)))
     first = begun(model, folder=run)
     until(lambda: first.at["state"] == "paused", 20)
     with pytest.raises(FileExistsError, match=r"holds a run already \(checkpoint-3\)"):
@@ -194,17 +206,56 @@ def test_a_cell_that_is_run_again_finds_the_folder_as_its_old_training_left_it(
 
 def test_while_a_training_goes_on_another_is_refused(model, tmp_path, at_step, monkeypatch):
     at_step(3, lambda widget: setattr(widget, "paused", True))
-    monkeypatch.setattr(live, "this_cell", lambda: "one")
+    monkeypatch.setattr(live, "this_cell", lambda: live.Cell("one", "1"))
     widget = begun(model, folder=tmp_path / "run")
     until(lambda: widget.at["state"] == "paused", 20)
-    monkeypatch.setattr(live, "this_cell", lambda: "two")
+    monkeypatch.setattr(live, "this_cell", lambda: live.Cell("two", "2"))
     with pytest.raises(ValueError, match=r"goes on \(.*, step 3 of 12\): wait"):
         begun(model)
     with pytest.raises(RuntimeError, match="another training goes on in this process"):
         trained(model)
+    with pytest.raises(RuntimeError, match="another training goes on in this process"):
+        fit(Rows(torch.randn(64, 8)), recipe(), progress=False)
     assert not widget.over
     widget.ended = True
     widget.result()
+
+
+def test_what_a_training_held_when_it_failed_is_let_go(model, monkeypatch):
+    class Held:
+        pass
+
+    held = []
+
+    def failing(*_args, **_options):
+        mine = Held()
+        held.append(weakref.ref(mine))
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("it went wrong") from error
+
+    monkeypatch.setattr(live.Plan, "run", failing)
+    widget = begun(model)
+    with pytest.raises(ValueError, match="it went wrong"):
+        widget.result()
+    gc.collect()
+    assert held[0]() is None
+    assert "in failing" in widget.status["detail"]
+
+
+def test_python_ends_at_once_while_a_training_goes_on(model_folder):
+    code = (
+        "import sys, time, sae_widgets as sw\n"
+        "recipe = sw.Recipe('blocks.0.hook_resid_post', 24, sw.TopK(3), steps=10**6, batch=32)\n"
+        "widget = sw.training(sw.load_model(sys.argv[1]), ['a b c d e f'] * 50, recipe)\n"
+        "while widget.at['step'] < 3: time.sleep(0.01)\n"
+        "print('ends', flush=True)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(model_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "ends"
+    assert done.returncode == 0, done.stderr
 
 
 def test_outside_of_a_notebook_there_is_no_cell():
