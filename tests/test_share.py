@@ -29,7 +29,7 @@ from sae_widgets.share.color import HUES, INK, LINE, NEW, PAGE, WARM, WELL, ramp
 from sae_widgets.share.exporter import SaeHTMLExporter
 from sae_widgets.share.flow import LINE_HEIGHT, MOST_LINES, Stretch, fork, lay, moved
 from sae_widgets.share.picture import Picture
-from sae_widgets.share.recording import Recorded, data, policy, script
+from sae_widgets.share.recording import MARK, Recorded, data, policy, script
 from sae_widgets.share.sheet import SCALE, TEXT, Sheet, printable
 from sae_widgets.share.stored import VIEW
 from sae_widgets.share.training import fine
@@ -670,6 +670,20 @@ def test_a_notebook_without_saved_state_keeps_its_twins(executed):
     page, _ = SaeHTMLExporter().from_notebook_node(bare)
     assert 'data-sae-view="' not in page
     assert page.count('src="data:image/png') == 3
+    assert "Steering('So', 1 edit)" in page
+
+
+@pytest.mark.parametrize(
+    "widgets", [None, [], {STATE: {"state": None}}, {STATE: {"state": {"a": None, "b": [1]}}}]
+)
+def test_a_notebook_whose_widgets_are_odd_becomes_a_page_all_the_same(executed, widgets):
+    odd = nbformat.from_dict(json.loads(json.dumps(executed)))
+    odd.metadata["widgets"] = widgets
+    for cell in odd.cells:
+        for output in cell.get("outputs", []):
+            if output.get("metadata", {}).get(MARK) == "picture":
+                del output["data"]["image/png"]
+    page, _ = SaeHTMLExporter().from_notebook_node(odd)
     assert "Steering('So', 1 edit)" in page
 
 

@@ -44,7 +44,7 @@ export function seconds(value: number): string {
   if (value < 1) return `${value.toFixed(2)} s`;
   return value < 60
     ? `${value.toFixed(1)} s`
-    : `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+    : `${Math.floor((value + 0.5) / 60)} min ${Math.round(value) % 60} s`;
 }
 
 export function count(n: number, noun: string): string {

@@ -46,11 +46,12 @@ test("a strength is written as short as it can be, and read with either minus or
 });
 
 test("times are short", () => {
-  expect([0.001, 0.114, 3.26, 75].map(seconds)).toEqual([
+  expect([0.001, 0.114, 3.26, 75, 119.7].map(seconds)).toEqual([
     "< 0.01 s",
     "0.11 s",
     "3.3 s",
     "1 min 15 s",
+    "2 min 0 s",
   ]);
 });
 

@@ -88,7 +88,7 @@ def nearest(edit: Strong, strengths: Sequence[float]) -> Strong:
     return replace(edit, strength=closest, on=False)
 
 
-def bare(edit: AnyEdit) -> dict[str, Any]:
+def nature(edit: AnyEdit) -> dict[str, Any]:
     """An edit without how strong it is, and whether it is on."""
     return {**edit.to_json(), "strength": None, "on": True}
 

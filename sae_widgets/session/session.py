@@ -24,7 +24,7 @@ from sae_widgets.session.catalogue import Catalogue
 from sae_widgets.session.labels import Labels, read_labels
 from sae_widgets.session.measuring import Measurements
 from sae_widgets.session.reading import describe, read
-from sae_widgets.session.recorder import Recorder, around, bare, nearest
+from sae_widgets.session.recorder import Recorder, around, nature, nearest
 from sae_widgets.share.progress import Progress
 from sae_widgets.share.twin import leave_twin
 from sae_widgets.steering import Add, Arm, Edit, Run, controls, edit_from_json, generate
@@ -485,8 +485,8 @@ class Session(traitlets.HasTraits):
             )
         else:
             panel.prompt, panel.length, panel.temperature = prompt, length, temperature
-            here = [bare(edit) for edit in self.edits]
-            self.edits = [*self.edits, *(row for row in rows if bare(row) not in here)]
+            here = [nature(edit) for edit in self.edits]
+            self.edits = [*self.edits, *(row for row in rows if nature(row) not in here)]
         panel.also(found)
         progress.end(ended)
         return panel

@@ -11,7 +11,7 @@ from bs4.element import PreformattedString
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 
-from sae_widgets.share.clean import STATE
+from sae_widgets.share.clean import STATE, mended
 from sae_widgets.share.recording import MARK, Recorded, image, policy, scripts, style, view
 from sae_widgets.share.stored import VIEW, traits_of
 
@@ -44,7 +44,8 @@ def place_views(nb: NotebookNode) -> list[Recorded]:
     Returns the widgets in the order of their views' numbers. Where a widget's state was not saved,
     its twin stays.
     """
-    states = (nb.metadata.pop("widgets", None) or {}).get(STATE, {}).get("state", {})
+    widgets, _ = mended(nb.metadata.pop("widgets", None))
+    states = widgets[STATE]["state"]
     ours = {id: made for id, model in states.items() if (made := Recorded.of(traits_of(model)))}
     numbers = {id: number for number, id in enumerate(ours)}
     for cell in nb.cells:
@@ -70,9 +71,10 @@ def _replaced(
 
 
 def _part(output: Mapping[str, Any]) -> str | None:
-    """Which part of a twin an output is."""
+    """Which part of a twin an output is; of a picture, only if it is there."""
     part: str | None = output.get("metadata", {}).get(MARK)
-    return part
+    there = all("image/png" in output.get(each, {}) for each in ("data", "metadata"))
+    return None if part == "picture" and not there else part
 
 
 def _image(output: Mapping[str, Any]) -> str:

@@ -130,9 +130,8 @@ def _told(run: Mapping[str, Any], at: Mapping[str, Any]) -> str:
 
 
 def _seconds(value: float) -> str:
-    if value < 60:
-        return f"{value:.1f} s"
-    return f"{int(value // 60)} min {round(value % 60)} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{value:.1f} s" if value < 60 else f"{minutes} min {rest} s"
 
 
 def chosen_of(state: State) -> int:

@@ -84,6 +84,8 @@ class Plan:
     temperature: float
 
     def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ValueError(f"a run writes at least 1 token; got length {self.length}")
         if not self.edits:
             raise ValueError("there is nothing to record: name at least one feature or edit")
         if not self.seeds:

@@ -91,8 +91,11 @@ class Recipe:
                 f"an SAE is kept in a folder of its name, and {self.name!r} can name none there; "
                 "use letters, digits, '-', '_' and '.'"
             )
-        if self.clip <= 0:
-            raise ValueError(f"clip is the longest gradient, more than 0; got {self.clip}")
+        if not 0 < self.clip < math.inf:
+            raise ValueError(
+                f"clip is the longest gradient, more than 0; got {self.clip}. A large number, such "
+                "as 1e9, clips none"
+            )
         if self.hook_out is None and self.skip:
             raise ValueError("skip is for transcoders: say in hook_out where this one writes")
         if self.hook_out == self.hook:

@@ -239,6 +239,7 @@ def test_gradients_are_no_longer_than_clip(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: L1(float("nan")), "0 or more, got nan"),
         (lambda: L1(-1.0), "l1 weighs what is charged for: 0 or more, got -1.0"),
         (lambda: L1(ramp=5.0), "ramp is a share of the run, from 0 to 1; got 5.0"),
         (lambda: Gated(-0.5), "l1 weighs what is charged for: 0 or more, got -0.5"),

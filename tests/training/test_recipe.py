@@ -69,6 +69,7 @@ def test_all_of_it_is_json():
         ({"name": "run.json"}, "'run.json' can name none"),
         ({"name": ".."}, "'..' can name none"),
         ({"clip": 0.0}, "clip is the longest gradient, more than 0; got 0.0"),
+        ({"clip": float("inf")}, "got inf. A large number, such as 1e9, clips none"),
     ],
 )
 def test_a_contradiction_is_refused(options, message):
