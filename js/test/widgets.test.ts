@@ -1067,15 +1067,28 @@ test.each([
     key(".sae-text", "Escape");
     key(".sae-slider", "Escape");
     expect(model.saved.length).toBe(asked);
-    const button = named(name);
+    expect(named(name)).toBeTruthy();
     named("cancel").focus();
     named("cancel").dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
     expect(model.saved.at(-1)?.record).toEqual({});
-    expect(document.activeElement).toBe(button);
     await hear(model, "done");
     expect(document.activeElement).toBe(named("record"));
   },
 );
+
+test("where the question goes away by itself, the focus that it had stays beside it", async () => {
+  const model = await questioned();
+  named("cancel").focus();
+  await hear(model, "error", "1,200 kB is too much");
+  expect(document.activeElement).toBe(named("record"));
+  const other = await questioned();
+  await hear(other, "asks", "4 runs");
+  named("cancel").focus();
+  other.set("edits", []);
+  await settle();
+  expect(document.activeElement).toBe(named("record"));
+  find(".sae-text").focus();
+});
 
 test("what could not be measured is said beside what was applied", async () => {
   await proven({ id: 1, trouble: "out of memory" });

@@ -69,7 +69,14 @@ def measured(browser: Browser, path: Path, own: int | None = None) -> dict[str, 
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="sae-widgets-"))
+    with tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder:
+        found = measure(Path(folder))
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    json.dump({**found, "load": load, "cores": cores}, sys.stdout, indent=1)
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """What each page weighs and how soon it answers; they are written to `folder`."""
     session = sw.load_demo()
     labelled = [row["feature"] for row in session.steer("Felix hid", []).features][:12]
     strengths = [k / 4 for k in range(-4, 6) if k]
@@ -96,8 +103,7 @@ def main() -> None:
         )
         found = {name: measured(browser, *page) for name, page in pages.items()}
         browser.close()
-    load, cores = os.getloadavg()[0], os.cpu_count()
-    json.dump({**found, "load": load, "cores": cores}, sys.stdout, indent=1)
+    return found
 
 
 if __name__ == "__main__":

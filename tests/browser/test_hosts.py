@@ -158,7 +158,11 @@ def test_in_marimo_the_widgets_are_read_and_steered_in_their_shadow_roots(browse
         page.close()
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def pictures(page):
@@ -182,9 +186,9 @@ def whole(shared):
 def shows_pictures(notebook):
     """In place of the two widgets, with their words, and with no error."""
     expect(pictures(notebook)).to_have_count(2)
+    expect(notebook.get_by_text(SAYS)).to_have_count(2)
     for shown in (*pictures(notebook).all(), *notebook.get_by_text(SAYS).all()):
         expect(shown).to_be_visible()
-    expect(notebook.get_by_text(SAYS)).to_have_count(2)
     for error in notebook.get_by_text("Error displaying widget").all():
         expect(error).to_be_hidden()
     expect(notebook.locator(".sae-root")).to_have_count(0)

@@ -51,8 +51,8 @@ const OPERATIONS: Record<Operation, string> = {
   ceiling: "Lower the feature to this value wherever it is higher",
   scale: "Multiply the feature by this factor",
   ablate: "Take the feature away",
-  project: "Take away all that lies along the direction, whether the feature fires or not",
-  rotate: "Turn the activation by so many degrees towards the direction",
+  project: "Take away all along the direction, whether the feature fires or not",
+  rotate: "Turn the activation by degrees towards the direction",
   replace: "Put the direction in the activation's place",
 };
 /** A vector has no value that the SAE could find again. */

@@ -26,7 +26,7 @@ const ENDS: Record<string, string> = {
   end: "the text ended",
   context: "the context is full",
 };
-const RECEIPT = "What was asked for, and what the SAE found in the edited activations";
+const RECEIPT = "What was asked for, and what the SAE found after the edits";
 
 export function Foot({ run, recorded, effects, trouble, edits, message, drawers }: Props) {
   const { receipt, code } = effects;
@@ -66,7 +66,7 @@ export function Foot({ run, recorded, effects, trouble, edits, message, drawers 
               {asked ? `● applied at ${places(run)}` : "no edits: both texts are the model's own"}
             </span>
             {asked && run.ratio !== null && (
-              <span title="How large the change was against the activation it changed, on average">
+              <span title="Mean size of the change against the activation it changed">
                 ‖Δ‖/‖h‖ {number(run.ratio)}
               </span>
             )}

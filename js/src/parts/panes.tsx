@@ -94,7 +94,7 @@ function Pane({ prompt, arm, other, steered, tail, writing, old, strip, proof }:
           {steered && at === null && !writing && arm.tokens.length > 0 ? "the same text · " : ""}
           {writing && arm.nll === null ? "" : `${number(arm.nll)} nats/token`}
           {kl !== null && (
-            <span title="How far what is predicted in this text is from what the unsteered model would predict: mean KL, nats a token">
+            <span title="How far predictions in this text are from the unsteered model's: mean KL, nats a token">
               {` · KL ${number(kl)}`}
             </span>
           )}

@@ -18,7 +18,7 @@ export function Also({ also, onSelect }: AlsoProps) {
     <div class="sae-also sae-tiny">
       <span
         class="sae-soft"
-        title="Features that nobody edited, by how much they rise or fall in the steered text: the mean over its tokens, with the edits against without"
+        title="Features that nobody edited, by how much the edits raise or lower their mean over the steered text"
       >
         also moved
       </span>

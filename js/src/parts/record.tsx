@@ -1,6 +1,7 @@
 /** The button that records, and the question that comes before. */
 
-import { useRef } from "preact/hooks";
+import type { RefObject } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { Button } from "./choice";
 import { useHost } from "./frame";
 
@@ -16,10 +17,6 @@ interface Props {
 export function RecordButton({ off, asking, estimating, onPress, onCancel }: Props) {
   const { why } = useHost();
   const group = useRef<HTMLSpanElement>(null);
-  const cancel = () => {
-    group.current?.querySelector("button")?.focus(); // what had the focus goes away
-    onCancel();
-  };
   return (
     <span
       ref={group}
@@ -33,23 +30,41 @@ export function RecordButton({ off, asking, estimating, onPress, onCancel }: Pro
         if (event.key === "Enter" && event.repeat) event.preventDefault();
         if (event.key !== "Escape" || !(asking || estimating)) return;
         event.stopPropagation(); // it closes the question, and no more
-        cancel();
+        onCancel();
       }}
     >
       <Button
         why={why}
         off={off}
-        title="Record each edit by itself at many strengths: its slider then needs no kernel"
+        title="Record each edit alone at many strengths: its slider then needs no kernel"
         class={asking ? "sae-primary" : ""}
         onClick={onPress}
       >
         {asking ? "record now" : "record"}
       </Button>
-      {(asking || estimating) && (
-        <Button title="Record nothing (Escape)" onClick={cancel}>
-          cancel
-        </Button>
-      )}
+      {(asking || estimating) && <Cancel group={group} onCancel={onCancel} />}
     </span>
+  );
+}
+
+interface CancelProps {
+  group: RefObject<HTMLElement>;
+  onCancel: () => void;
+}
+
+/** Goes away, with the question: the focus, if it is here, then goes to the other button. */
+function Cancel({ group, onCancel }: CancelProps) {
+  useLayoutEffect(
+    () => () => {
+      const [record, cancel] = group.current?.querySelectorAll("button") ?? [];
+      const root = group.current?.getRootNode() as Document | ShadowRoot | undefined;
+      if (root?.activeElement === cancel) record?.focus();
+    },
+    [group],
+  );
+  return (
+    <Button title="Record nothing (Escape)" onClick={onCancel}>
+      cancel
+    </Button>
   );
 }

@@ -35,7 +35,7 @@ interface Props {
 
 /** Within so many pixels of zero or the recommended value, a drag catches on it. */
 const CATCH = 4;
-const RECORDED = "Recorded at the ticks: drag, or use the arrows, Home and End";
+const RECORDED = "Recorded at the ticks: drag, or arrows, Home, End";
 
 export function Slider(props: Props) {
   const {

@@ -122,7 +122,7 @@ export function SweepStrip({ sweep, at, seen, onSee, onTake }: Props) {
         aria-valuemax={last}
         aria-valuenow={Math.min(last, Math.max(first, shown?.factor ?? at ?? 1))}
         aria-valuetext={shown ? `${named(edits, shown.factor)}: ${told(shown)}` : "none looked at"}
-        title="Point to read the text of a strength, click to take it; arrows and Enter do the same"
+        title="Point to read a strength's text, click to take it; or arrows and Enter"
         onPointerMove={(event) => onSee(nearest(event))}
         onPointerLeave={() => onSee(null)}
         onBlur={() => onSee(null)}

@@ -445,7 +445,7 @@ function Steering({ model }: { model: Model }) {
           />
           <label
             class="sae-field"
-            title="A third text beside the two: as strong a push at the same tokens, in another direction"
+            title="A third text: as strong a push at the same tokens, in another direction"
           >
             <span>compare with</span>
             <Select
