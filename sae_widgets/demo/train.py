@@ -125,8 +125,7 @@ class Settings:
             plan.objective,
             steps=self.sae_steps,
             batch=self.sae_batch,
-            # Twice this loses topics, though it reconstructs better.
-            lr=4e-4 / math.sqrt(plan.width / 2**14),
+            lr=2e-4 / math.sqrt(plan.width / 2**14),
             seed=seed,
             frozen=plan.kind == "frozen",
         )
