@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from sae_widgets.model import Model
 from sae_widgets.steering.arms import Arm
 from sae_widgets.steering.edits import AnyEdit
@@ -205,10 +208,15 @@ def _wrote(
     prompts: Prompts | None,
 ) -> tuple[Wrote, ...]:
     text, start = [*run.ids, *run.tokens[0]], len(run.ids)
-    found = predictions(model, sae, text, run.arms, prompt=start, prompts=prompts)
-    arms = []
+
+    def predicted(arm: Arm) -> Float[Tensor, "position d_vocab"]:
+        # One at a time: of a long text and a large vocabulary, all arms' would be gigabytes.
+        return predictions(model, sae, text, [arm], prompt=start, prompts=prompts)[0]
+
+    base, arms = predicted(run.arms[0]), []
     for row, (strength, point) in enumerate(zip(strengths, points, strict=True)):
-        kl = divergence(found[0], found[row]).tolist()
+        # The first token was not predicted.
+        kl = [0.0, *divergence(base, predicted(run.arms[row])).tolist()[:-1]] if row else []
         whole = pieces(model.tokenizer, [*run.ids, *run.tokens[row]])
         arms.append(
             Wrote(
@@ -221,8 +229,7 @@ def _wrote(
                 distinct=_known(point.distinct),
                 ratio=run.ratio[row],
                 positions=run.positions[row],
-                # The first token was not predicted.
-                strip=() if strength is None else (0.0, *kl[:-1]),
+                strip=tuple(kl),
             )
         )
     return tuple(arms)

@@ -13,6 +13,7 @@ which is then about 1 before training.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -104,6 +105,8 @@ class TopK(Objective):
 
     def __post_init__(self) -> None:
         check_k(self.k)
+        check_charge("rescue", self.rescue)
+        check_charge("multi", self.multi)
 
     def check(self, d_sae: int) -> None:
         check_room(self.k, d_sae)
@@ -144,6 +147,7 @@ class BatchTopK(Objective):
 
     def __post_init__(self) -> None:
         check_k(self.k)
+        check_charge("rescue", self.rescue)
 
     def check(self, d_sae: int) -> None:
         check_room(self.k, d_sae)
@@ -172,6 +176,7 @@ class Matryoshka(Objective):
 
     def __post_init__(self) -> None:
         check_k(self.k)
+        check_charge("rescue", self.rescue)
         if self.prefixes is not None and (
             not self.prefixes
             or list(self.prefixes) != sorted(set(self.prefixes))
@@ -316,3 +321,11 @@ def check_room(k: int, d_sae: int) -> None:
     """Raise unless `k` features can fire of `d_sae`."""
     if k > d_sae:
         raise ValueError(f"k = {k} features cannot fire of a dictionary of {d_sae}.")
+
+
+def check_charge(name: str, weight: float, ramp: float = 0.0) -> None:
+    """Raise unless something can be charged for so."""
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"{name} weighs what is charged for: 0 or more, got {weight}")
+    if not 0 <= ramp <= 1:
+        raise ValueError(f"ramp is a share of the run, from 0 to 1; got {ramp}")

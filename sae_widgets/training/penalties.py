@@ -25,7 +25,15 @@ from sae_widgets import sae as forms
 from sae_widgets.sae import SAE, Relu
 from sae_widgets.training import agree
 from sae_widgets.training.codes import kth
-from sae_widgets.training.objectives import Batch, Objective, Outcome, base, error, plain
+from sae_widgets.training.objectives import (
+    Batch,
+    Objective,
+    Outcome,
+    base,
+    check_charge,
+    error,
+    plain,
+)
 
 
 def risen(batch: Batch, share: float) -> float:
@@ -265,17 +273,9 @@ def agreed(own: Float[Tensor, ""]) -> Float[Tensor, ""]:
     return own + (agree.mean(own.detach()) - own.detach())
 
 
-def check_charge(name: str, weight: float, ramp: float = 0.0) -> None:
-    """Raise unless something can be charged for so."""
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"{name} weighs what is charged for: 0 or more, got {weight}")
-    if not 0 <= ramp <= 1:
-        raise ValueError(f"ramp is a share of the run, from 0 to 1; got {ramp}")
-
-
 def check_estimator(bandwidth: float, threshold: float) -> None:
     """Raise unless thresholds can be learned from these."""
-    if bandwidth <= 0 or threshold <= 0:
+    if not (0 < bandwidth < math.inf and 0 < threshold < math.inf):
         raise ValueError(
             f"bandwidth and threshold must be more than 0; got {bandwidth} and {threshold}"
         )

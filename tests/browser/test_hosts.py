@@ -65,6 +65,20 @@ def shared(browser, jupyter):
     lab.page.close()
 
 
+@pytest.fixture
+def live(shared):
+    """The outputs of a notebook of which all cells have just run."""
+    shared.open("live.ipynb")
+    shared.run_all()
+    notebook = whole(shared)
+    expect(notebook.locator(".sae-steering .sae-ok").first).to_be_visible(timeout=90_000)
+    shared.wait_idle()
+    # The views are live, so their twins are not in sight.
+    expect(pictures(notebook)).to_have_count(2)
+    expect(pictures(notebook).first).to_be_hidden()
+    return notebook
+
+
 @pytest.fixture(scope="module")
 def notebook7(browser, jupyter):
     lab = Lab(browser, jupyter, place="notebooks")
@@ -142,21 +156,20 @@ def test_in_marimo_the_widgets_are_read_and_steered_in_their_shadow_roots(browse
     try:
         address = f"http://127.0.0.1:{port}"
         until(lambda: answers(address), seconds=60)
-        page = browser.new_page(viewport={"width": 1200, "height": 1400})
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address)
-        steering = page.locator(".sae-steering")
-        expect(steering.locator(".sae-ok")).to_be_visible(timeout=90_000)
-        assert steering.evaluate("(e) => e.getRootNode() instanceof ShadowRoot")
-        expect(page.locator(".sae-heatmap").get_by_role("grid")).to_be_visible()
-        steered = steering.locator(".sae-pane").nth(1)
-        before = steered.inner_text()
-        for _ in range(4):
-            steering.get_by_role("slider").first.press("ArrowLeft")
-        expect(steered).not_to_have_text(before, timeout=20_000)
-        assert errors == []
-        page.close()
+        with browser.new_page(viewport={"width": 1200, "height": 1400}) as page:
+            errors = []
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(address)
+            steering = page.locator(".sae-steering")
+            expect(steering.locator(".sae-ok")).to_be_visible(timeout=90_000)
+            assert steering.evaluate("(e) => e.getRootNode() instanceof ShadowRoot")
+            expect(page.locator(".sae-heatmap").get_by_role("grid")).to_be_visible()
+            steered = steering.locator(".sae-pane").nth(1)
+            before = steered.inner_text()
+            for _ in range(4):
+                steering.get_by_role("slider").first.press("ArrowLeft")
+            expect(steered).not_to_have_text(before, timeout=20_000)
+            assert errors == []
     finally:
         process.terminate()
         try:
@@ -211,9 +224,9 @@ def shows_pictures(notebook):
     expect(notebook.get_by_text(SAYS)).to_have_count(2)
     for shown in (*pictures(notebook).all(), *notebook.get_by_text(SAYS).all()):
         expect(shown).to_be_visible()
+    expect(notebook.locator(".sae-root")).to_have_count(0)
     for error in notebook.get_by_text("Error displaying widget").all():
         expect(error).to_be_hidden()
-    expect(notebook.locator(".sae-root")).to_have_count(0)
 
 
 @pytest.mark.parametrize("name", ["bare", "foreign"])
@@ -250,14 +263,15 @@ def test_in_jupyterlite_a_notebook_shows_its_pictures_without_a_kernel_or_a_netw
     subprocess.run(
         [sys.executable, "-m", *build], cwd=tmp_path, check=True, capture_output=True, timeout=120
     )
-    page = browser.new_page(viewport={"width": 1400, "height": 4000})
     far = []
-    with http_server(tmp_path / "site") as address:
+    with (
+        http_server(tmp_path / "site") as address,
+        browser.new_page(viewport={"width": 1400, "height": 4000}) as page,
+    ):
         page.on("request", lambda request: far.append(request.url))
         page.goto(f"{address}/lab/index.html?path=quickstart.ipynb")
         without_kernel(page)
         shows_pictures(page.locator(".jp-NotebookPanel"))
-        page.close()
     assert [url for url in far if not url.startswith((address, "data:", "blob:"))] == []
 
 
@@ -306,15 +320,8 @@ def recording_of(path):
     return Recording.unpack(saved["state"]["recorded"], base64.b64decode(numbers["data"]))
 
 
-def test_two_views_of_a_widget_agree_and_one_outlives_the_cell_of_the_other(shared):
-    shared.open("live.ipynb")
-    shared.run_all()
-    notebook = whole(shared)
-    steering = notebook.locator(".sae-steering")
-    expect(steering.first).to_be_visible(timeout=90_000)
-    shared.wait_idle()
-    # The views are live, so their twins are not in sight.
-    expect(pictures(notebook).first).to_be_hidden()
+def test_two_views_of_a_widget_agree_and_one_outlives_the_cell_of_the_other(shared, live):
+    steering = live.locator(".sae-steering")
     shared.page.evaluate(
         """async () => {
             const { content, sessionContext } = window.jupyterapp.shell.currentWidget;
@@ -340,9 +347,11 @@ def test_two_views_of_a_widget_agree_and_one_outlives_the_cell_of_the_other(shar
     assert shared.errors == []
 
 
-def test_after_its_kernel_has_gone_a_saved_notebook_shows_pictures_of_what_was_last_seen(shared):
+def test_after_its_kernel_has_gone_a_saved_notebook_shows_pictures_of_what_was_last_seen(
+    shared, live
+):
     """The author changes a widget, saves, shuts the kernel down, and opens the notebook again."""
-    page, steered = shared.page, pictures(shared.page).last
+    page, steered = shared.page, pictures(live).last
     before = steered.get_attribute("src")
     shared.python("session.edits = [sw.Add(5, 1.25)]")
     expect(steered).not_to_have_attribute("src", before, timeout=30_000)

@@ -372,14 +372,14 @@ def test_a_view_hides_its_twin_and_a_missing_view_is_hidden_by_it(browser):
         "alone": output("<div class=sae-root>live</div>") + output("<img>"),
         "other": output("some text of a widget of others") + output("<img>"),
     }
-    page = browser.new_page()
-    page.set_content("".join(f"<div id={name}>{cell}</div>" for name, cell in cells.items()))
-    seen = {
-        name: page.locator(f"#{name} > *").evaluate_all(
-            "(children) => children.map((e) => e.getClientRects().length > 0)"
-        )
-        for name in cells
-    }
+    with browser.new_page() as page:
+        page.set_content("".join(f"<div id={name}>{cell}</div>" for name, cell in cells.items()))
+        seen = {
+            name: page.locator(f"#{name} > *").evaluate_all(
+                "(children) => children.map((e) => e.getClientRects().length > 0)"
+            )
+            for name in cells
+        }
     assert seen == {
         "live": [True, False, False, True],
         "lost": [False, True, True],
@@ -387,4 +387,3 @@ def test_a_view_hides_its_twin_and_a_missing_view_is_hidden_by_it(browser):
         "alone": [True, True],
         "other": [True, True],
     }
-    page.close()

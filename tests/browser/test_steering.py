@@ -502,6 +502,27 @@ def test_neither_a_double_click_nor_a_key_that_is_held_down_nor_escape_elsewhere
     widget.close()
 
 
+def test_what_changes_while_a_recording_is_estimated_takes_the_question_away(bridge):
+    def slow(request, before, check):
+        while len(request["edits"]) == 1:
+            check()
+            time.sleep(0.01)
+        return plausible.estimate(request, before, check)
+
+    widget = steering(worker=Worker)
+    widget._estimate = slow
+    root = bridge.show(widget)
+    bridge.until(lambda: widget.status["state"] == "done", "the first texts are there")
+    root.get_by_role("button", name="record").click()
+    bridge.sees("estimating …")
+    widget.edits = [SEA, {**SEA, "feature": 57}]
+    bridge.until(lambda: root.get_by_text("estimating …").count() == 0, "nothing is estimated")
+    assert root.get_by_role("button", name="cancel").count() == 0
+    root.get_by_role("button", name="record").click()
+    bridge.sees("to record: 8 runs of 40 tokens, about 9 kB")
+    widget.close()
+
+
 def test_recording_can_be_watched_and_stopped(bridge):
     def endless(request, before, check, tell):
         yield from plausible.record(request, before, check, tell)

@@ -1,5 +1,7 @@
 """What the objectives keep, what they charge for, and what they refuse."""
 
+import math
+
 import pytest
 import torch
 
@@ -168,6 +170,13 @@ def test_k_must_be_positive_and_fit(make):
         make(k=0)
     with pytest.raises(ValueError, match="k = 65 features cannot fire of a dictionary of 64"):
         make(k=65).check(64)
+
+
+@pytest.mark.parametrize("make", [TopK, BatchTopK, Matryoshka])
+@pytest.mark.parametrize("rescue", [-1.0, math.nan, math.inf])
+def test_a_rescue_weighs_nothing_or_more(make, rescue):
+    with pytest.raises(ValueError, match=f"rescue weighs .* 0 or more, got {rescue}"):
+        make(k=4, rescue=rescue)
 
 
 def test_settings_are_values_of_json():

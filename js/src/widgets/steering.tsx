@@ -122,15 +122,17 @@ function Steering({ model }: { model: Model }) {
   const strong = edits.filter((edit) => isOn(edit) && counts(edit.op) !== "nothing");
   const { length, temperature, seed } = settings;
   const wanted = { prompt: draft, length, temperature, seeds: [seed], edits: strong };
-  /** Whether what was asked about is what would be recorded now. */
-  const asking =
-    alive &&
-    recorder.state === "asks" &&
-    JSON.stringify(asked) === JSON.stringify({ id: recorder.id, ...wanted, sure: false });
+  /** Whether what was asked about is what would be recorded now: else its answer is not shown. */
+  const apt =
+    alive && JSON.stringify(asked) === JSON.stringify({ id: recorder.id, ...wanted, sure: false });
+  const asks = recorder.state === "asks";
+  const works = recorder.state === "working";
+  const moot = !(apt || asked.sure) && (asks || works);
+  const asking = apt && asks;
   /** Whether it is to be recorded, and the kernel has not heard of it yet. */
   const confirmed = Boolean(asked.sure) && (asked.id ?? 0) > (recorder.id ?? 0);
-  const atWork = alive && recorder.state === "working";
-  const estimating = atWork && !recorder.text && !asked.sure;
+  const atWork = alive && works && !moot;
+  const estimating = atWork && !asked.sure;
   const record = () =>
     save(model, { record: { id: next("record", recorder.id), ...wanted, sure: asking } });
   const pace = useMemo(
@@ -479,17 +481,11 @@ function Steering({ model }: { model: Model }) {
           </label>
         </div>
       </Locked>
-      {(asking || confirmed || recorder.state !== "asks") && (
+      {!moot && (
         <Aside
           of={recorder}
           doing={estimating ? "estimating …" : `recording ${recorder.text || "…"}`}
-          failed={
-            recorder.state === "asks"
-              ? "to record"
-              : takes.length > 0
-                ? "recorded in part"
-                : "not recorded"
-          }
+          failed={asks ? "to record" : takes.length > 0 ? "recorded in part" : "not recorded"}
         />
       )}
       {looked ? (
