@@ -194,7 +194,7 @@ def record(
         )
         mark = gauge(edit, by_name(sae))
         points = points_of(model, sae, run, [0.0, *strengths], mark, check=check)
-        wrote = _wrote(model, sae, run, [None, *strengths], points, prompts)
+        wrote = _wrote(model, sae, run, [None, *strengths], points, prompts, check)
         yield Take(bare(edit), seed, mark.peak is not None, wrote)
         tell((place + 1) / len(takes))
 
@@ -206,10 +206,12 @@ def _wrote(
     strengths: Sequence[float | None],
     points: Sequence[Point],
     prompts: Prompts | None,
+    check: Callable[[], None],
 ) -> tuple[Wrote, ...]:
     text, start = [*run.ids, *run.tokens[0]], len(run.ids)
 
     def predicted(arm: Arm) -> Float[Tensor, "position d_vocab"]:
+        check()
         # One at a time: of a long text and a large vocabulary, all arms' would be gigabytes.
         return predictions(model, sae, text, [arm], prompt=start, prompts=prompts)[0]
 

@@ -268,7 +268,9 @@ class Training(Frame):
 
 def _let_go(error: BaseException | None) -> None:
     """Empty the frames that an error went through: they hold whole models, which it outlives."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # `raise error from error` is a ring
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 

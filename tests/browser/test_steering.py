@@ -1,5 +1,6 @@
 """The steering panel in a real browser: the real Python widget and the real bundle."""
 
+import threading
 import time
 
 import plausible
@@ -528,10 +529,13 @@ def test_recording_can_be_watched_and_stopped(bridge):
         yield from plausible.record(request, before, check, tell)
         time.sleep(0.15)  # no more than ten words a second are passed on
         tell(0.25)
+        while not seen.is_set():  # the model is in the midst of a step
+            time.sleep(0.01)
         while True:
             check()
             time.sleep(0.01)
 
+    seen = threading.Event()
     widget = steering(worker=Worker)
     widget._record = endless
     root = bridge.show(widget)
@@ -546,6 +550,10 @@ def test_recording_can_be_watched_and_stopped(bridge):
     bridge.page.keyboard.press("Enter")
     assert widget.record["sure"]
     root.get_by_role("button", name="Stop").click()
+    bridge.until(lambda: widget.record == {}, "the kernel has heard it")
+    bridge.pump()
+    assert root.locator("progress").count() == 1
+    seen.set()
     bridge.sees("recorded in part: Stopped.")
     assert root.locator(".sae-tick").count() == 5
     widget.close()

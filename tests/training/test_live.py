@@ -244,6 +244,16 @@ def test_what_a_training_held_when_it_failed_is_let_go(model, monkeypatch):
     assert "in failing" in widget.status["detail"]
 
 
+def test_an_error_that_is_its_own_cause_ends_a_training_too(model, monkeypatch):
+    def failing(*_args, **_options):
+        error = ValueError("it went round")
+        raise error from error
+
+    monkeypatch.setattr(live.Plan, "run", failing)
+    with pytest.raises(ValueError, match="it went round"):
+        begun(model).result()
+
+
 def test_python_ends_at_once_while_a_training_goes_on(model_folder):
     code = (
         "import sys, time, sae_widgets as sw\n"

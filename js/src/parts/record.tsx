@@ -36,7 +36,7 @@ export function RecordButton({ off, asking, estimating, onPress, onCancel }: Pro
       <Button
         why={why}
         off={off}
-        title="Record each edit alone at many strengths: its slider then needs no kernel"
+        title="Record edits at many strengths: sliders then need no kernel"
         class={asking ? "sae-primary" : ""}
         onClick={onPress}
       >

@@ -127,12 +127,14 @@ function Steering({ model }: { model: Model }) {
     alive && JSON.stringify(asked) === JSON.stringify({ id: recorder.id, ...wanted, sure: false });
   const asks = recorder.state === "asks";
   const works = recorder.state === "working";
-  const moot = !(apt || asked.sure) && (asks || works);
+  /** A recording, which has a text, is seen until it ends, an estimate only while it is apt. */
+  const estimate = works && !recorder.text && !asked.sure;
+  const moot = !apt && (estimate || (asks && !asked.sure));
   const asking = apt && asks;
   /** Whether it is to be recorded, and the kernel has not heard of it yet. */
   const confirmed = Boolean(asked.sure) && (asked.id ?? 0) > (recorder.id ?? 0);
   const atWork = alive && works && !moot;
-  const estimating = atWork && !asked.sure;
+  const estimating = apt && estimate;
   const record = () =>
     save(model, { record: { id: next("record", recorder.id), ...wanted, sure: asking } });
   const pace = useMemo(
