@@ -192,23 +192,23 @@ def opened(shared, name):
     return whole(shared)
 
 
-def restored(shared, name):
-    """The same of a trusted notebook with the state of its widgets, once they are there.
+def restored(shared, name, widgets):
+    """The same of a trusted notebook with the state of its `widgets` widgets, once they are there.
 
     Where the kernel connects between JupyterLab's rendering of a view and its reading of that
-    state, jupyterlab-widgets (3.0.17) finds no model and does not look again: the pictures stay
-    until the page is loaded another time.
+    state, jupyterlab-widgets (3.0.17) finds no model and does not look again: that view's picture
+    stays until the page is loaded another time.
     """
-    for _ in range(4):
+    seen = []
+    for _ in range(8):
         notebook = opened(shared, name)
-        expect(notebook.locator(".sae-root, .jp-RenderedImage img:visible").first).to_be_visible(
-            timeout=30_000
-        )
+        views = notebook.locator(".sae-root, .jp-RenderedImage img:visible")
+        expect(views).to_have_count(widgets, timeout=30_000)
         with contextlib.suppress(PageTimeout):
-            notebook.locator(".sae-root").first.wait_for(timeout=10_000)
+            notebook.locator(".sae-root").nth(widgets - 1).wait_for(timeout=10_000)
             return notebook
-        expect(pictures(notebook).first).to_be_visible()
-    raise AssertionError(f"JupyterLab restored no widget of {name}.ipynb in four loads")
+        seen.append(notebook.locator(".sae-root").count())
+    raise AssertionError(f"of {widgets} widgets in {name}.ipynb each load restored fewer: {seen}")
 
 
 def whole(shared):
@@ -242,7 +242,7 @@ def test_an_author_who_reopens_a_notebook_and_a_stranger_who_trusts_nothing_see_
 def test_in_a_trusted_notebook_that_has_its_state_the_widgets_are_there_and_say_they_are_recorded(
     shared,
 ):
-    notebook = restored(shared, "trusted")
+    notebook = restored(shared, "trusted", 2)
     heatmap = notebook.locator(".sae-heatmap")
     expect(heatmap.get_by_role("grid")).to_be_visible(timeout=30_000)
     expect(heatmap.locator(".sae-note").first).to_contain_text("Recorded")
@@ -294,7 +294,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def test_without_any_kernel_a_recorded_slider_moves_and_the_panes_show_what_was_recorded(shared):
     told = recording_of(NOTEBOOKS / "share.ipynb")
     (sea, *_) = (take for take in told.takes if take.seed == 2)
-    panel = restored(shared, "recorded").locator(".sae-steering").first
+    panel = restored(shared, "recorded", 1).locator(".sae-steering").first
     # The kernel that JupyterLab starts for it knows nothing of it, and goes.
     session = "window.jupyterapp.shell.currentWidget.sessionContext"
     shared.page.evaluate(f"{session}.shutdown()")
