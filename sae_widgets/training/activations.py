@@ -130,7 +130,8 @@ class Stream:
     shards. Of `world` processes, number `rank` makes its part of the shards and so of each batch:
     what a batch consists of does not depend on how many processes make it.
 
-    `start` batches are passed over. The model is run for none but the last few of them.
+    `start` batches are passed over. The model is run for none but the last few of them. `check` is
+    called wherever the making can stop; what it raises ends it.
     """
 
     model: Model
@@ -143,6 +144,7 @@ class Stream:
     rank: int = 0
     world: int = 1
     start: int = 0
+    check: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         if self.batch % self.shards or self.shards % self.world:
@@ -198,6 +200,7 @@ class Stream:
             empty = True
             held, vectors = [], 0
             for ids in contexts():
+                self.check()
                 held.append(ids)
                 vectors += sum(token not in special for token in ids)
                 if vectors >= least:
@@ -218,6 +221,7 @@ class Stream:
         # Texts of one length together, so that few positions are computed only to be left out.
         contexts = sorted(block.contexts, key=len)
         for ids, keep in batches(contexts, max(1, TOKENS // self.corpus.context), special):
+            self.check()
             seen = activations_at(self.model, ids.to(device_of(self.model)), self.hooks)
             for hook, x in seen.items():
                 found[hook].append(kept(x, keep, hook))

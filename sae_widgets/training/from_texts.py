@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -89,8 +89,14 @@ class Plan:
         context = min(self.recipes[0].context, context_length(self.model))
         return Corpus(self.texts, self.model.tokenizer, context, self.column)
 
-    def run(self, callbacks: Sequence[TrainerCallback] = (), *, progress: bool = True) -> list[SAE]:
-        """Carry it out."""
+    def run(
+        self,
+        callbacks: Sequence[TrainerCallback] = (),
+        *,
+        progress: bool = True,
+        check: Callable[[], None] = lambda: None,
+    ) -> list[SAE]:
+        """Carry it out. While activations are made, `check` may raise what ends it."""
         first, place = self.recipes[0], self.place
         with ExitStack() as stack:
             stack.enter_context(alone())
@@ -99,7 +105,9 @@ class Plan:
             every = None if place is None else self.save_every or max(1, first.steps // 10)
             settings = arguments(first, str(out), every, streaming=True)
             checkpoint = None if place is None else begins_at(place, self.existing, settings)
-            stream = streamed(self.model, self.corpus, self.recipes, settings)
+            stream = replace(
+                streamed(self.model, self.corpus, self.recipes, settings), check=check
+            )
             widths = {hook: x.shape[1] for hook, x in stream.sample(1).items()}
             recipes = [r.filled(widths[r.hooks[-1]], stream.shards) for r in self.recipes]
             about = {

@@ -190,7 +190,7 @@ class Training(Frame):
                     self._halt()
                     self._tell("finishing")
                     return "stop"
-                self._check()  # Python itself may end
+                self.check()
                 if self.saves > self._granted:
                     self._granted = self.saves
                     if self._saved != step:
@@ -208,6 +208,10 @@ class Training(Frame):
         if step >= self.run["steps"]:
             self._tell("finishing")
         return "go on"
+
+    def check(self) -> None:
+        """Raise if nobody can have the result any more: Python itself ends."""
+        self._check()
 
     def kept(self, step: int) -> None:
         """A checkpoint was written."""

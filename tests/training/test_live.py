@@ -262,10 +262,37 @@ def test_python_ends_at_once_while_a_training_goes_on(model_folder):
         "while widget.at['step'] < 3: time.sleep(0.01)\n"
         "print('ends', flush=True)"
     )
+    assert printed(code, model_folder) == ["ends"]
+
+
+def test_python_ends_at_once_while_a_training_still_reads_its_texts(model_folder):
+    code = (
+        "import itertools, sys, threading, time, sae_widgets as sw\n"
+        "reads = threading.Event()\n"
+        "class Texts:\n"
+        "    def __iter__(self):\n"
+        "        try:\n"
+        "            for number in itertools.count():\n"
+        "                if number > 100:\n"  # to see that there are enough takes fewer
+        "                    reads.set()\n"
+        "                    time.sleep(0.1)\n"
+        "                yield 'a b c d e f'\n"
+        "        finally:\n"
+        "            if reads.is_set(): print('left', flush=True)\n"
+        "recipe = sw.Recipe('blocks.0.hook_resid_post', 24, sw.TopK(3), steps=9, batch=32)\n"
+        "widget = sw.training(sw.load_model(sys.argv[1]), Texts(), recipe)\n"
+        "reads.wait()\n"
+        "print('ends', flush=True)"
+    )
+    assert printed(code, model_folder) == ["ends", "left"]
+
+
+def printed(code, model_folder):
+    """The lines that Python prints when it runs `code` to a good end."""
     command = [sys.executable, "-W", "ignore", "-c", code, str(model_folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.strip() == "ends"
     assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_outside_of_a_notebook_there_is_no_cell():
