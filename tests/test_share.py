@@ -687,6 +687,31 @@ def test_a_notebook_whose_widgets_are_odd_becomes_a_page_all_the_same(executed, 
     assert "Steering('So', 1 edit)" in page
 
 
+@pytest.mark.parametrize("told", [None, {}, {"alt": 3, "width": "wide", "height": []}])
+def test_a_picture_that_is_not_as_we_left_it_is_left_out_and_its_view_is_there(executed, told):
+    odd = nbformat.from_dict(json.loads(json.dumps(executed)))
+    parts = [output for cell in odd.cells for output in cell.get("outputs", ())]
+    _, one, other = (part for part in parts if part.metadata.get(MARK) == "picture")
+    one.metadata["image/png"] = told
+    del other.data["image/png"]
+    page, _ = SaeHTMLExporter().from_notebook_node(odd)
+    assert re.findall(r'data-sae-view="(\d)">(<img)?', page) == [
+        ("0", "<img"),
+        ("1", ""),
+        ("2", ""),
+    ]
+    assert "picture of the widget" not in page
+
+
+@pytest.mark.parametrize("shown", [None, [], "x", {}, {"model_id": None}, {"model_id": ["a"]}])
+def test_a_view_that_is_none_becomes_what_else_its_output_has(executed, shown):
+    odd = nbformat.from_dict(json.loads(json.dumps(executed)))
+    odd.cells[1].outputs[0].data[VIEW] = shown
+    page, _ = SaeHTMLExporter().from_notebook_node(odd)
+    assert re.findall(r'data-sae-view="(\d)"', page) == ["0", "2"]
+    assert "Steering('So', 1 edit)" in page
+
+
 def test_twenty_widgets_add_at_most_one_and_a_half_megabytes():
     """To what nbconvert makes of the same notebook, pictures and all, without their state."""
     source = nbformat.read(NOTEBOOKS / "quickstart.ipynb", 4)

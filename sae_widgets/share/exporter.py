@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 
 from sae_widgets.share.clean import STATE, mended
 from sae_widgets.share.recording import MARK, Recorded, image, policy, scripts, style, view
-from sae_widgets.share.stored import VIEW, traits_of
+from sae_widgets.share.stored import VIEW, record, traits_of
 
 
 class SaeHTMLExporter(HTMLExporter):
@@ -61,8 +61,8 @@ def _replaced(
     rest = list(outputs)
     while rest:
         output = rest.pop(0)
-        model = output.get("data", {}).pop(VIEW, {}).get("model_id")
-        if model in numbers:
+        model = record(record(output.get("data")).pop(VIEW, None)).get("model_id")
+        if isinstance(model, str) and model in numbers:
             twin = list(takewhile(_part, rest))
             del rest[: len(twin)]
             image = "".join(_image(each) for each in twin if _part(each) == "picture")
@@ -70,17 +70,18 @@ def _replaced(
         yield output
 
 
-def _part(output: Mapping[str, Any]) -> str | None:
-    """Which part of a twin an output is; of a picture, only if it is there."""
-    part: str | None = output.get("metadata", {}).get(MARK)
-    there = all("image/png" in output.get(each, {}) for each in ("data", "metadata"))
-    return None if part == "picture" and not there else part
+def _part(output: Mapping[str, Any]) -> Any:
+    """Which part of a twin an output is, if any."""
+    return record(output.get("metadata")).get(MARK)
 
 
 def _image(output: Mapping[str, Any]) -> str:
-    """The picture of a twin."""
-    told = output["metadata"]["image/png"]
-    return image(output["data"]["image/png"], told["alt"], told["width"], told["height"])
+    """The picture of a twin; nothing, if it was taken out, or is not as we left it."""
+    told = record(record(output.get("metadata")).get("image/png"))
+    try:
+        return image(output["data"]["image/png"], told["alt"], told["width"], told["height"])
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return ""
 
 
 def sealed(page: str, recorded: list[Recorded]) -> str:

@@ -72,18 +72,18 @@ def _of_notebook(text: str) -> list[Stored]:
 def _seen(cells: list[Any]) -> Iterator[str]:
     """The ids of the models that the outputs of cells show, in their order."""
     for cell in cells:
-        outputs = _record(cell).get("outputs")
+        outputs = record(cell).get("outputs")
         for output in outputs if isinstance(outputs, list) else ():
-            view = _record(_record(_record(output).get("data")).get(VIEW))
+            view = record(record(record(output).get("data")).get(VIEW))
             if isinstance(id := view.get("model_id"), str):
                 yield id
 
 
 def traits_of(model: Any) -> dict[str, Any]:
     """The traits of a model as a notebook stores it, those that are bytes and stored apart too."""
-    model = _record(model)
-    found, apart = dict(_record(model.get("state"))), model.get("buffers")
-    for buffer in map(_record, apart if isinstance(apart, list) else ()):
+    model = record(model)
+    found, apart = dict(record(model.get("state"))), model.get("buffers")
+    for buffer in map(record, apart if isinstance(apart, list) else ()):
         match buffer.get("path"):
             case [str(name)]:
                 found[name] = _bytes(buffer.get("data"))
@@ -98,7 +98,7 @@ def _bytes(text: Any) -> bytes:
         return b""
 
 
-def _record(value: Any) -> dict[str, Any]:
+def record(value: Any) -> dict[str, Any]:
     """The value, if it is what it should be: whatever else stands there shows no widget."""
     return value if isinstance(value, dict) else {}
 

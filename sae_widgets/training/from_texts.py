@@ -105,9 +105,7 @@ class Plan:
             every = None if place is None else self.save_every or max(1, first.steps // 10)
             settings = arguments(first, str(out), every, streaming=True)
             checkpoint = None if place is None else begins_at(place, self.existing, settings)
-            stream = replace(
-                streamed(self.model, self.corpus, self.recipes, settings), check=check
-            )
+            stream = replace(streamed(self.model, self.corpus, self.recipes, settings), check=check)
             widths = {hook: x.shape[1] for hook, x in stream.sample(1).items()}
             recipes = [r.filled(widths[r.hooks[-1]], stream.shards) for r in self.recipes]
             about = {
