@@ -6,7 +6,7 @@ import { build } from "esbuild";
 import { minify } from "terser";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const LIMITS = { heatmap: 60_000, steering: 60_000, training: 60_000, page: 120_000 };
+const LIMITS = { heatmap: 60_000, steering: 60_000, training: 60_000, page: 100_000 };
 
 const options = {
   outdir: here("../sae_widgets/static"),

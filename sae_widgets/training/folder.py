@@ -74,7 +74,8 @@ def _log(checkpoint: Path) -> list[dict[str, Any]]:
 def begin(folder: Path, run: Mapping[str, Any]) -> None:
     """Write down what a run depends on; the run that was in the folder before is thrown away."""
     if (folder / RUN).is_file():
-        for path in (*folder.glob("checkpoint-*"), *saes_in(folder)):
+        checkpoints = filter(_is_own_folder, folder.glob("checkpoint-*"))
+        for path in {*checkpoints, *saes_in(folder)}:
             shutil.rmtree(path)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
@@ -84,11 +85,19 @@ def saes_in(folder: Path) -> list[Path]:
     """Where the run in `folder` has kept SAEs."""
     try:
         recipes = json.loads((folder / RUN).read_text(encoding="utf-8"))["recipes"]
-        places = [folder / str(recipe["name"]) for recipe in recipes]
+        places = dict.fromkeys(folder / str(recipe["name"]) for recipe in recipes)
     except (OSError, ValueError, LookupError, TypeError):
         return []
     here = folder.resolve()  # the record may be a stranger's, and name any folder: "..", "/home"
-    return [place for place in places if place.is_dir() and place.resolve().parent == here]
+    return [p for p in places if _is_own_folder(p) and p.resolve().parent == here]
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Whether it is a folder; what a link leads to belongs to somebody else."""
+    try:
+        return path.is_dir() and not path.is_symlink()
+    except OSError:  # no file system has such a name
+        return False
 
 
 def compare(folder: Path, run: Mapping[str, Any]) -> None:

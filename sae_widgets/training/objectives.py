@@ -326,6 +326,6 @@ def check_room(k: int, d_sae: int) -> None:
 def check_charge(name: str, weight: float, ramp: float = 0.0) -> None:
     """Raise unless something can be charged for so."""
     if not 0 <= weight < math.inf:
-        raise ValueError(f"{name} weighs what is charged for: 0 or more, got {weight}")
+        raise ValueError(f"{name} weighs what is charged for: finite, 0 or more; got {weight}")
     if not 0 <= ramp <= 1:
         raise ValueError(f"ramp is a share of the run, from 0 to 1; got {ramp}")

@@ -277,5 +277,5 @@ def check_estimator(bandwidth: float, threshold: float) -> None:
     """Raise unless thresholds can be learned from these."""
     if not (0 < bandwidth < math.inf and 0 < threshold < math.inf):
         raise ValueError(
-            f"bandwidth and threshold must be more than 0; got {bandwidth} and {threshold}"
+            f"bandwidth and threshold are finite and more than 0; got {bandwidth} and {threshold}"
         )

@@ -68,7 +68,7 @@ class Recipe:
                 raise ValueError(f"a dictionary has at least one feature; got d_sae={self.d_sae}")
             if self.objective is not None:
                 self.objective.check(self.d_sae)
-        if self.warmup < 0 or self.decay < 0 or self.warmup + self.decay > 1:
+        if not (self.warmup >= 0 and self.decay >= 0 and self.warmup + self.decay <= 1):
             raise ValueError(
                 "warmup and decay are shares of the run, together at most 1; got "
                 f"{self.warmup} and {self.decay}"
@@ -77,8 +77,8 @@ class Recipe:
             raise ValueError(f"lr is the highest learning rate, more than 0; got {self.lr}")
         if not 0 <= self.beta1 < 1:
             raise ValueError(f"beta1 is from 0 to below 1; got {self.beta1}")
-        if self.patience < 0:
-            raise ValueError(f"patience is a share of the run, from 0; got {self.patience}")
+        if not 0 <= self.patience < math.inf:
+            raise ValueError(f"patience is a finite share of the run, from 0; got {self.patience}")
         if self.context < 1 or self.buffer < 1 or (self.shards is not None and self.shards < 1):
             raise ValueError(
                 "context, buffer and shards must be at least 1; got "

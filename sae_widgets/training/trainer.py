@@ -348,9 +348,7 @@ class SAETrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
-            made = self.folder / f"checkpoint-{step}"
-            if last_checkpoint(self.folder) != made:  # else it is an old one that would not go
-                shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(self.folder / f"checkpoint-{step}", ignore_errors=True)
             raise OSError(
                 f"training stopped at step {step}: its checkpoint could not be kept ({error}). "
                 f"{self._last_good()} Make room and resume"
@@ -441,7 +439,10 @@ _going_on = threading.Lock()
 
 
 def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
-    """Train an SAE on activations in memory. Nothing is kept on disk."""
+    """Train an SAE on activations in memory. Nothing is kept on disk.
+
+    Raises a RuntimeError while another training goes on in this process.
+    """
     if recipe.hook_out is not None:
         raise ValueError(
             "a transcoder needs what it is to write beside what it reads; use train, which makes "
@@ -452,11 +453,11 @@ def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
             f"{len(activations)} vectors do not fill one batch of {recipe.batch}: collect more, or "
             "pass a Recipe with a smaller batch"
         )
-    sample = activations.sample(SAMPLE, recipe.seed)
-    recipe = recipe.filled(sample.shape[1])
-    learners = Learners([started(recipe, {recipe.hook: sample})])
     # The trainer asks for a folder, though nothing is kept there.
     with alone(), tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder:
+        sample = activations.sample(SAMPLE, recipe.seed)
+        recipe = recipe.filled(sample.shape[1])
+        learners = Learners([started(recipe, {recipe.hook: sample})])
         SAETrainer(learners, activations, arguments(recipe, folder), progress=progress).train()
     (learner,) = learners.to("cpu")
     sae: SAE = learner.finished()

@@ -63,6 +63,23 @@ def test_to_begin_throws_away_the_run_that_was_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_of_a_record_that_names_an_sae_twice_it_is_thrown_away_and_of_a_link_nothing(tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    for place in (run / "mine", run / "checkpoint-4", other):
+        place.mkdir(parents=True)
+        (place / "precious").touch()
+    (run / "link").symlink_to(run / "linked", target_is_directory=True)
+    (run / "linked").mkdir()
+    (run / "checkpoint-5").symlink_to(other)
+    names = ("mine", "mine", "x" * 300, "link", "checkpoint-4")
+    record = {"recipes": [{"name": name} for name in names]}
+    (run / "run.json").write_text(json.dumps(record))
+    begin(run, {"recipes": []})
+    left = sorted(path.name for path in run.iterdir())
+    assert left == ["checkpoint-5", "link", "linked", "run.json"]
+    assert (other / "precious").exists()
+
+
 @pytest.mark.parametrize("name", ["..", ".", "", "../other", "mine/..", "link"])
 def test_a_strangers_record_names_nothing_outside_of_its_run_to_throw_away(tmp_path, name):
     run, other = tmp_path / "run", tmp_path / "other"

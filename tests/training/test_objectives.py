@@ -175,8 +175,13 @@ def test_k_must_be_positive_and_fit(make):
 @pytest.mark.parametrize("make", [TopK, BatchTopK, Matryoshka])
 @pytest.mark.parametrize("rescue", [-1.0, math.nan, math.inf])
 def test_a_rescue_weighs_nothing_or_more(make, rescue):
-    with pytest.raises(ValueError, match=f"rescue weighs .* 0 or more, got {rescue}"):
+    with pytest.raises(ValueError, match=f"rescue weighs .* 0 or more; got {rescue}"):
         make(k=4, rescue=rescue)
+
+
+def test_the_error_with_more_features_weighs_nothing_or_more():
+    with pytest.raises(ValueError, match=r"multi weighs .* 0 or more; got nan"):
+        TopK(k=4, multi=math.nan)
 
 
 def test_settings_are_values_of_json():

@@ -1,5 +1,7 @@
 """What a recipe fills in, and what it refuses before any work is done."""
 
+import math
+
 import pytest
 
 from sae_widgets.training.objectives import BatchTopK, Matryoshka, check_k
@@ -57,11 +59,15 @@ def test_all_of_it_is_json():
         ({"d_sae": 8, "objective": BatchTopK(9)}, "k = 9 features cannot fire"),
         ({"d_sae": 64, "objective": Matryoshka(4, (8, 32))}, "last Matryoshka prefix is 32"),
         ({"warmup": 0.5, "decay": 0.6}, "together at most 1; got 0.5 and 0.6"),
+        ({"warmup": math.nan}, "together at most 1; got nan and 0.2"),
+        ({"decay": math.nan}, "together at most 1; got 0.05 and nan"),
         ({"precision": "float16"}, "'float32' or 'bfloat16'; got 'float16'"),
         ({"lr": -1e-3}, "more than 0; got -0.001"),
-        ({"lr": float("nan")}, "more than 0; got nan"),
+        ({"lr": math.nan}, "more than 0; got nan"),
         ({"beta1": 1.0}, "from 0 to below 1; got 1.0"),
         ({"patience": -0.1}, "from 0; got -0.1"),
+        ({"patience": math.nan}, "from 0; got nan"),
+        ({"patience": math.inf}, "finite share of the run, from 0; got inf"),
         ({"buffer": 0}, "at least 1; got 256, 0 and None"),
         ({"shards": 0}, "at least 1; got 256, 131072 and 0"),
         ({"name": "../x"}, "'../x' can name none"),
@@ -69,7 +75,7 @@ def test_all_of_it_is_json():
         ({"name": "run.json"}, "'run.json' can name none"),
         ({"name": ".."}, "'..' can name none"),
         ({"clip": 0.0}, "clip is the longest gradient, more than 0; got 0.0"),
-        ({"clip": float("inf")}, "got inf. A large number, such as 1e9, clips none"),
+        ({"clip": math.inf}, "got inf. A large number, such as 1e9, clips none"),
     ],
 )
 def test_a_contradiction_is_refused(options, message):
