@@ -63,6 +63,8 @@ class Objective:
     """Decoder rows are held at unit norm."""
     row_norm: ClassVar[float] = 1.0
     """The norm that they start with."""
+    fastest: ClassVar[float] = 8e-3
+    """The learning rate that even the shortest run of a `Recipe` without one does not exceed."""
 
     @property
     def target(self) -> float | None:
@@ -102,6 +104,8 @@ class TopK(Objective):
     k: int
     rescue: float = 1 / 32
     multi: float = 0.0
+
+    fastest: ClassVar[float] = 1.6e-2
 
     def __post_init__(self) -> None:
         check_k(self.k)
@@ -145,6 +149,8 @@ class BatchTopK(Objective):
     k: int
     rescue: float = 1 / 32
 
+    fastest: ClassVar[float] = 1.6e-2
+
     def __post_init__(self) -> None:
         check_k(self.k)
         check_charge("rescue", self.rescue)
@@ -173,6 +179,8 @@ class Matryoshka(Objective):
     k: int
     prefixes: tuple[int, ...] | None = None
     rescue: float = 1 / 32
+
+    fastest: ClassVar[float] = 6e-3  # with larger ones, many features of the last prefix die
 
     def __post_init__(self) -> None:
         check_k(self.k)

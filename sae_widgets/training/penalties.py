@@ -141,7 +141,7 @@ class JumpReLU(Objective):
     ramp: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.l0 <= 0:
+        if not 0 < self.l0 < math.inf:
             raise ValueError(f"l0 is the wanted number of features, more than 0; got {self.l0}")
         check_charge("weight", self.weight, self.ramp)
         check_estimator(self.bandwidth, 1.0 if self.threshold is None else self.threshold)

@@ -15,6 +15,9 @@ MOST_SILENT = 10_000_000
 LONG = 100_000
 """Steps of a run for which the learning rates of the literature are meant."""
 
+DEFAULT = Matryoshka
+"""What is trained for if a recipe does not say; its k is d_model / 8, at most 32."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -25,10 +28,11 @@ class Recipe:
 
     steps: each sees `batch` vectors, of all processes together. lr: the highest learning rate;
     None: 2e-4 / sqrt(d_sae / 2^14) of a run of 10^5 steps, more the shorter it is (see `rate`). It
-    rises for the first `warmup` of the run and falls to nothing in the last `decay` of it. clip:
-    the longest gradient. beta1: Adam's memory of gradients. patience: a feature is dead when it has
-    not fired for this share of the run, or on ten million vectors. precision: of the matrix
-    products on an accelerator.
+    rises for the first `warmup` of the run and falls to nothing in the last `decay` of it. That of
+    decoder rows which are held at unit norm is four times as high (`trainer.TURN`). clip: the
+    longest gradient. beta1: Adam's memory of gradients. patience: a feature is dead when it has not
+    fired for this share of the run, or on ten million vectors. precision: of the matrix products on
+    an accelerator.
 
     context: how many tokens of a text the model reads at once, at most. buffer: how many
     activations are mixed. shards: into how many parts texts are dealt; None: one for each process.
@@ -117,7 +121,7 @@ class Recipe:
         return replace(  # which checks what is new
             self,
             d_sae=d_sae,
-            objective=self.objective or Matryoshka(k=max(1, min(32, d_model // 8))),
+            objective=self.objective or DEFAULT(k=max(1, min(32, d_model // 8))),
             lr=self.rate(d_sae),
             shards=self.shards or processes,
             name=self.name or self.hook,
@@ -128,15 +132,17 @@ class Recipe:
 
         Gao et al. scale it with the width, in long runs; 2e-3 is the most. Decoder rows that are
         held at unit norm hardly turn in few steps, so that where there are such a short run takes
-        longer ones, with the root of how much shorter it is, at most 8e-3. Factor and ceiling are
-        measured: `tests/benchmarks/curve.py` compares with SAELens.
+        longer ones, with the root of how much shorter it is, up to what is `fastest` for the
+        objective. Factor and ceilings are measured: `tests/benchmarks/curve.py` compares with
+        SAELens.
         """
         if self.lr is not None:
             return self.lr
         long = min(2e-3, 2e-4 / math.sqrt(d_sae / 2**14))
-        if self.frozen or (self.objective is not None and not self.objective.unit_rows):
+        objective = self.objective or DEFAULT
+        if self.frozen or not objective.unit_rows:
             return long
-        return min(8e-3, long * max(1.0, math.sqrt(LONG / self.steps)))
+        return min(objective.fastest, long * max(1.0, math.sqrt(LONG / self.steps)))
 
     @property
     def hooks(self) -> tuple[str, ...]:

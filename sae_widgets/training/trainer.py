@@ -197,10 +197,30 @@ class UnitRows(TrainerCallback):
             W_dec.div_(W_dec.norm(dim=1, keepdim=True))
 
 
-def held(learners: Learners) -> list[nn.Parameter]:
+def held(learners: Iterable[Learner]) -> list[nn.Parameter]:
     """The decoders whose rows are held at unit norm, and are not frozen."""
     decoders = [each.sae.W_dec for each in learners if each.objective.unit_rows]
     return [W_dec for W_dec in decoders if W_dec.requires_grad]
+
+
+TURN = 4.0
+"""How many times the learning rate of the rest is that of decoder rows held at unit norm.
+
+Of a step of such a row only what turns it counts, and the columns of the encoder, which start
+shorter, turn more with the same step. Measured: `tests/benchmarks/curve.py`.
+"""
+
+
+def groups_of(learner: Learner) -> list[dict[str, Any]]:
+    """What Adam trains of a learner, and how fast; in front is what has the rate of the recipe."""
+    turned = held([learner])
+    rest = [
+        p for p in learner.parameters() if p.requires_grad and not any(p is row for row in turned)
+    ]
+    rate = settled(learner.recipe.lr)
+    same = {"betas": (learner.recipe.beta1, 0.999), "weight_decay": 0.0}
+    groups = [{"params": rest, "lr": rate, **same}]
+    return [*groups, {"params": turned, "lr": TURN * rate, **same}] if turned else groups
 
 
 class Progress(ProgressCallback):
@@ -280,15 +300,7 @@ class SAETrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ARG002
         if self.optimizer is None:
             made, settings = self.get_optimizer_cls_and_kwargs(self.args)
-            groups = [
-                {
-                    "params": [p for p in learner.parameters() if p.requires_grad],
-                    "lr": learner.recipe.lr,
-                    "betas": (learner.recipe.beta1, 0.999),
-                    "weight_decay": 0.0,
-                }
-                for learner in self.learners
-            ]
+            groups = [group for each in self.learners for group in groups_of(each)]
             self.optimizer = made(groups, **settings)
         return self.optimizer
 

@@ -18,7 +18,8 @@ def test_the_default_rate_falls_with_the_root_of_the_width():
 def test_a_short_run_takes_longer_steps_with_rows_held_at_unit_norm():
     assert Recipe("h", steps=1000).rate(2**14) == pytest.approx(2e-3)
     assert Recipe("h", steps=200_000).rate(2**14) == pytest.approx(2e-4)
-    assert Recipe("h", steps=1000).rate(4) == 8e-3
+    assert Recipe("h", steps=1000).rate(4) == 6e-3
+    assert Recipe("h", objective=BatchTopK(2), steps=100).rate(4) == 1.6e-2
     assert Recipe("h", objective=L1(1.0), steps=1000).rate(2**12) == pytest.approx(4e-4)
     assert Recipe("h", objective=L1(1.0), steps=1000).rate(4) == 2e-3
     assert Recipe("h", steps=100_000).rate(4) == 2e-3
@@ -29,7 +30,7 @@ def test_what_is_not_said_follows_from_the_width_of_the_activations():
     filled = Recipe("h").filled(64, processes=4)
     assert (filled.d_sae, filled.shards, filled.name) == (1024, 4, "h")
     assert filled.objective == Matryoshka(8)
-    assert filled.lr == pytest.approx(8e-3)
+    assert filled.lr == 6e-3
     assert Recipe("h").filled(4096).objective == Matryoshka(32)
 
 

@@ -11,8 +11,10 @@ from torch.nn import functional as F
 from transformers import TrainerCallback
 
 from sae_widgets.sae import SAE, JumpReLU, Relu, TopK
+from sae_widgets.training import objectives
 from sae_widgets.training.activations import Rows
 from sae_widgets.training.objectives import BatchTopK, Matryoshka
+from sae_widgets.training.penalties import L1
 from sae_widgets.training.recipe import Recipe
 from sae_widgets.training.trainer import (
     Learner,
@@ -32,8 +34,8 @@ def recipe(d_sae=24, objective=None, **options):
     return Recipe("h", d_sae, objective or BatchTopK(2), **options)
 
 
-def learner(d_model=2, d_sae=2, scale=1.0, **options):
-    filled = recipe(d_sae, BatchTopK(1), **options).filled(d_model)
+def learner(d_model=2, d_sae=2, scale=1.0, *, objective=None, **options):
+    filled = recipe(d_sae, objective or BatchTopK(1), **options).filled(d_model)
     return Learner(initial(filled, torch.zeros(d_model)), filled, scale)
 
 
@@ -239,6 +241,31 @@ def test_the_rate_warms_up_holds_and_falls_to_nothing_in_the_last_fifth(tmp_path
     assert rates[5:80] == pytest.approx([1e-3] * 75)
     assert rates[90] == pytest.approx(5e-4)
     assert rates[99] < 1e-4
+
+
+@pytest.mark.parametrize("objective", [objectives.TopK(2), BatchTopK(2), Matryoshka(2, (8, 24))])
+def test_rows_held_at_unit_norm_take_four_times_the_steps_of_the_rest(objective, tmp_path):
+    x, _ = planted(500)
+    made = learner(8, 24, objective=objective, steps=10, batch=8, lr=1e-3)
+    rates = rates_of(trainer([made], x, tmp_path), made)
+    assert rates == {"W_enc": 1e-3, "b_enc": 1e-3, "b_dec": 1e-3, "W_dec": 4e-3}
+
+
+def test_rows_that_are_free_or_frozen_take_no_longer_steps(tmp_path):
+    x, _ = planted(500)
+    free = learner(8, 24, objective=L1(1.0), steps=10, batch=8, lr=1e-3)
+    assert rates_of(trainer([free], x, tmp_path), free)["W_dec"] == 1e-3
+    frozen = learner(8, 24, steps=10, batch=8, lr=1e-3, frozen=True)
+    rates = rates_of(trainer([frozen], x, tmp_path), frozen)
+    assert rates == {"W_enc": 1e-3, "b_enc": 1e-3, "b_dec": 1e-3}
+
+
+def rates_of(training, learner):
+    """How fast each parameter of a learner's SAE is trained."""
+    names = {id(p): name for name, p in learner.sae.named_parameters()}
+    groups = training.create_optimizer().param_groups
+    assert groups[0]["lr"] == learner.recipe.lr  # which is what the log tells
+    return {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
 
 
 def test_the_geometric_median_ignores_how_far_an_outlier_is():
