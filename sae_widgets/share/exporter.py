@@ -80,7 +80,7 @@ def _image(output: Mapping[str, Any]) -> str:
     told = record(record(output.get("metadata")).get("image/png"))
     try:
         return image(output["data"]["image/png"], told["alt"], told["width"], told["height"])
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return ""
 
 

@@ -74,9 +74,11 @@ def _log(checkpoint: Path) -> list[dict[str, Any]]:
 def begin(folder: Path, run: Mapping[str, Any]) -> None:
     """Write down what a run depends on; the run that was in the folder before is thrown away."""
     if (folder / RUN).is_file():
-        checkpoints = filter(_is_own_folder, folder.glob("checkpoint-*"))
-        for path in {*checkpoints, *saes_in(folder)}:
-            shutil.rmtree(path)
+        for path in {*folder.glob("checkpoint-*"), *saes_in(folder)}:
+            if path.is_symlink() or path.is_file():
+                path.unlink()  # what a link leads to may be somebody else's
+            else:
+                shutil.rmtree(path)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
@@ -85,19 +87,11 @@ def saes_in(folder: Path) -> list[Path]:
     """Where the run in `folder` has kept SAEs."""
     try:
         recipes = json.loads((folder / RUN).read_text(encoding="utf-8"))["recipes"]
-        places = dict.fromkeys(folder / str(recipe["name"]) for recipe in recipes)
+        names = {str(recipe["name"]) for recipe in recipes}
     except (OSError, ValueError, LookupError, TypeError):
         return []
-    here = folder.resolve()  # the record may be a stranger's, and name any folder: "..", "/home"
-    return [p for p in places if _is_own_folder(p) and p.resolve().parent == here]
-
-
-def _is_own_folder(path: Path) -> bool:
-    """Whether it is a folder; what a link leads to belongs to somebody else."""
-    try:
-        return path.is_dir() and not path.is_symlink()
-    except OSError:  # no file system has such a name
-        return False
+    # The record may be a stranger's, and name any folder: "..", "/home".
+    return [path for path in sorted(folder.iterdir()) if path.name in names and path.is_dir()]
 
 
 def compare(folder: Path, run: Mapping[str, Any]) -> None:

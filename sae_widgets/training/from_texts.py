@@ -33,6 +33,7 @@ from sae_widgets.training.quality import statistics
 from sae_widgets.training.recipe import Recipe
 from sae_widgets.training.trainer import (
     SAMPLE,
+    TURN,
     Learner,
     Learners,
     SAETrainer,
@@ -112,6 +113,7 @@ class Plan:
                 "model": about_model(self.model),
                 "texts": digest(stream.corpus),
                 "recipes": told(recipes),
+                "turn": TURN,
             }
             if self.existing == "resume":
                 agree.together(lambda: may_go_on(out, about, checkpoint), settings.device)
@@ -160,6 +162,9 @@ def train(
     already: "refuse", "resume" it from its last checkpoint, or "replace" it. callbacks: of
     `transformers.Trainer`, whose state has loss, fvu, l0, dead, learning_rate and grad_norm in its
     log_history.
+
+    Raises a ValueError or a FileExistsError for what the arguments contradict, before any work is
+    done, and a RuntimeError while another training goes on in this process.
     """
     plan = Plan(model, texts, [recipe], column, folder, existing, save_every)
     (sae,) = plan.run(callbacks, progress=progress)

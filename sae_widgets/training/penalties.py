@@ -142,7 +142,9 @@ class JumpReLU(Objective):
 
     def __post_init__(self) -> None:
         if not 0 < self.l0 < math.inf:
-            raise ValueError(f"l0 is the wanted number of features, more than 0; got {self.l0}")
+            raise ValueError(
+                f"l0 is the wanted number of features, finite and more than 0; got {self.l0}"
+            )
         check_charge("weight", self.weight, self.ramp)
         check_estimator(self.bandwidth, 1.0 if self.threshold is None else self.threshold)
 
@@ -201,8 +203,8 @@ class TanhJumpReLU(Objective):
     def __post_init__(self) -> None:
         check_charge("sparsity", self.sparsity)
         check_charge("rescue", self.rescue)
-        if self.steepness <= 0:
-            raise ValueError(f"steepness must be more than 0; got {self.steepness}")
+        if not 0 < self.steepness < math.inf:
+            raise ValueError(f"steepness is finite and more than 0; got {self.steepness}")
         check_estimator(self.bandwidth, self.threshold)
 
     def equip(self, sae: SAE) -> None:

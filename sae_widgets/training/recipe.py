@@ -15,8 +15,8 @@ MOST_SILENT = 10_000_000
 LONG = 100_000
 """Steps of a run for which the learning rates of the literature are meant."""
 
-DEFAULT = Matryoshka
-"""What is trained for if a recipe does not say; its k is d_model / 8, at most 32."""
+USUAL = Matryoshka
+"""The objective of a recipe that names none; its k is d_model / 8, at most 32."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Recipe:
     d_sae: how many features; None: 16 times as many as an activation has numbers. objective: what
     is trained for; None: nested features, `Matryoshka` with k = d_model / 8, at most 32.
 
-    steps: each sees `batch` vectors, of all processes together. lr: the highest learning rate;
-    None: 2e-4 / sqrt(d_sae / 2^14) of a run of 10^5 steps, more the shorter it is (see `rate`). It
-    rises for the first `warmup` of the run and falls to nothing in the last `decay` of it. That of
-    decoder rows which are held at unit norm is four times as high (`trainer.TURN`). clip: the
-    longest gradient. beta1: Adam's memory of gradients. patience: a feature is dead when it has not
+    steps: each sees `batch` vectors, of all processes together. lr: the highest learning rate (of
+    decoder rows that are held at unit norm, four times this: `trainer.TURN`); None: 2e-4 /
+    sqrt(d_sae / 2^14) of a run of 10^5 steps, more the shorter it is (see `rate`). It rises for the
+    first `warmup` of the run and falls to nothing in the last `decay` of it. clip: the longest
+    gradient. beta1: Adam's memory of gradients. patience: a feature is dead when it has not
     fired for this share of the run, or on ten million vectors. precision: of the matrix products on
     an accelerator.
 
@@ -78,7 +78,9 @@ class Recipe:
                 f"{self.warmup} and {self.decay}"
             )
         if self.lr is not None and not 0 < self.lr < math.inf:
-            raise ValueError(f"lr is the highest learning rate, more than 0; got {self.lr}")
+            raise ValueError(
+                f"lr is the highest learning rate, finite and more than 0; got {self.lr}"
+            )
         if not 0 <= self.beta1 < 1:
             raise ValueError(f"beta1 is from 0 to below 1; got {self.beta1}")
         if not 0 <= self.patience < math.inf:
@@ -121,7 +123,7 @@ class Recipe:
         return replace(  # which checks what is new
             self,
             d_sae=d_sae,
-            objective=self.objective or DEFAULT(k=max(1, min(32, d_model // 8))),
+            objective=self.objective or USUAL(k=max(1, min(32, d_model // 8))),
             lr=self.rate(d_sae),
             shards=self.shards or processes,
             name=self.name or self.hook,
@@ -139,7 +141,7 @@ class Recipe:
         if self.lr is not None:
             return self.lr
         long = min(2e-3, 2e-4 / math.sqrt(d_sae / 2**14))
-        objective = self.objective or DEFAULT
+        objective = self.objective or USUAL
         if self.frozen or not objective.unit_rows:
             return long
         return min(objective.fastest, long * max(1.0, math.sqrt(LONG / self.steps)))

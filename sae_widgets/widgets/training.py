@@ -210,8 +210,9 @@ class Training(Frame):
         return "go on"
 
     def check(self) -> None:
-        """Raise if nobody can have the result any more: Python itself ends."""
-        self._check()
+        """Raise if Python itself ends. Who closed the widget may still want what is trained."""
+        if not self._alone:
+            self._check()
 
     def kept(self, step: int) -> None:
         """A checkpoint was written."""

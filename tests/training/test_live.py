@@ -254,6 +254,13 @@ def test_an_error_that_is_its_own_cause_ends_a_training_too(model, monkeypatch):
         begun(model).result()
 
 
+def test_closing_the_widget_keeps_the_sae_so_far(model, at_step, tmp_path):
+    at_step(7, lambda widget: widget.close())
+    sae = begun(model, folder=tmp_path / "run").result()
+    assert sae.provenance["vectors"] == 7 * recipe().batch
+    assert same(sw.load_sae(tmp_path / "run" / sae.name), sae)
+
+
 def test_python_ends_at_once_while_a_training_goes_on(model_folder):
     code = (
         "import sys, time, sae_widgets as sw\n"
