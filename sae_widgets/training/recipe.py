@@ -12,7 +12,7 @@ from sae_widgets.training.objectives import Matryoshka, Objective, TopK
 MOST_SILENT = 10_000_000
 """Vectors after which a feature that never fired is dead, however long the run (Gao et al.)."""
 
-LONG = 100_000
+LONG = 160_000
 """Steps of a run for which the learning rates of the literature are meant."""
 
 USUAL = Matryoshka
@@ -28,11 +28,11 @@ class Recipe:
 
     steps: each sees `batch` vectors, of all processes together. lr: the highest learning rate (of
     decoder rows that are held at unit norm, four times this: `trainer.TURN`); None: 2e-4 /
-    sqrt(d_sae / 2^14) of a run of 10^5 steps, more the shorter it is (see `rate`). It rises for the
-    first `warmup` of the run and falls to nothing in the last `decay` of it. clip: the longest
-    gradient. beta1: Adam's memory of gradients. patience: a feature is dead when it has not
-    fired for this share of the run, or on ten million vectors. precision: of the matrix products on
-    an accelerator.
+    sqrt(d_sae / 2^14) of a run of 160,000 steps, more the shorter it is (see `rate`). It rises for
+    the first `warmup` of the run and falls to nothing in the last `decay` of it. clip: the longest
+    gradient. beta1: Adam's memory of gradients. patience: a feature is dead when it has not fired
+    for this share of the run, or on ten million vectors. precision: of the matrix products on an
+    accelerator.
 
     context: how many tokens of a text the model reads at once, at most. buffer: how many
     activations are mixed. shards: into how many parts texts are dealt; None: one for each process.
