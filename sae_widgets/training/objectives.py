@@ -149,7 +149,7 @@ class BatchTopK(Objective):
     k: int
     rescue: float = 1 / 32
 
-    fastest: ClassVar[float] = 1.6e-2
+    fastest: ClassVar[float] = 1.25e-2
 
     def __post_init__(self) -> None:
         check_k(self.k)
