@@ -24,8 +24,8 @@ from sae_widgets.training.sparse import Places, decode, encode
 WIDE = 1024
 RARE = 16
 """Sparse sums pay from so many features on, if at most one in so many fires."""
-TILE = 2**21
-"""How many pre-activations are held at a time: 8 MB."""
+TILE = 2**22
+"""How many pre-activations are held at a time: 16 MB. With fewer, their product is slower."""
 
 
 @runtime_checkable
@@ -177,11 +177,16 @@ class SparseChooser:
         return torch.cat(places), torch.cat(values)
 
     def _tiles(self) -> Iterator[tuple[int, Float[Tensor, "some feature"]]]:
-        """The pre-activations of some vectors after others, and the number of the first."""
-        rows = max(1, TILE // len(self.b_enc))
+        """The pre-activations of some vectors after others, and the number of the first.
+
+        All lie in the same memory: each is to be read before the next is asked for.
+        """
+        rows = min(len(self.x), max(1, TILE // len(self.b_enc)))
+        held = self.x.new_empty(rows, len(self.b_enc))
         for start in range(0, len(self.x), rows):
+            x = self.x[start : start + rows]
             with torch.no_grad():
-                pre = torch.addmm(self.b_enc, self.x[start : start + rows], self.W_enc)
+                pre = torch.addmm(self.b_enc, x, self.W_enc, out=held[: len(x)])
             yield start, pre
 
     def _code(self, vector: Tensor, feature: Tensor, value: Tensor) -> Code:

@@ -81,12 +81,19 @@ class Decode(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> Any:
         value, W_dec = ctx.saved_tensors
         toward_value = torch.zeros_like(value)
-        toward_rows = torch.zeros_like(W_dec) if ctx.needs_input_grad[1] else None
+        toward_rows = []
         for toward, (start, end, here, places) in zip(upstream, ctx.runs, strict=True):
             toward_value[here] = products(places, toward, W_dec[start:end])
-            if toward_rows is not None:
-                toward_rows[start:end] = exchanged(places, value[here], toward)
-        return toward_value, toward_rows, None, None
+            if ctx.needs_input_grad[1]:
+                toward_rows.append(exchanged(places, value[here], toward))
+        return toward_value, joined(toward_rows), None, None
+
+
+def joined(rows: Sequence[Float[Tensor, "_ d_model"]]) -> Float[Tensor, "feature d_model"] | None:
+    """One after the other; what is one already is not copied."""
+    if not rows:
+        return None
+    return rows[0] if len(rows) == 1 else torch.cat(list(rows))
 
 
 def encode(

@@ -196,7 +196,8 @@ class UnitRows(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         for W_dec in held(kwargs["model"]):
             if W_dec.grad is not None:
-                W_dec.grad.sub_((W_dec.grad * W_dec).sum(1, keepdim=True) * W_dec)
+                along = (W_dec.grad * W_dec).sum(1, keepdim=True)
+                W_dec.grad.addcmul_(along, W_dec, value=-1)
 
     @torch.no_grad()
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
