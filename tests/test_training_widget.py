@@ -202,6 +202,35 @@ def test_a_stop_ends_a_run_with_what_there_is_while_it_is_paused_too():
         )
 
 
+def test_a_stop_while_the_first_texts_are_read_ends_the_run_at_once():
+    def reading(widget):
+        read.set()
+        while True:
+            widget.check()
+
+    read = threading.Event()
+    widget = Training(reading, RUN)
+    assert read.wait(5)
+    assert not widget.over
+    widget.ended = True
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="before it made a step"):
+            widget.result()
+    assert (state(widget), widget.at["step"]) == ("stopped", 0)
+    assert widget.status["state"] == "stopped"
+
+
+def test_a_stop_while_later_texts_are_read_keeps_what_there_is():
+    def reads_again(widget):
+        widget.begin(2, [])
+        order = widget.after(3)
+        widget.ended = True
+        widget.check()
+        return order, widget.after(4)
+
+    assert training(reads_again).result() == ("go on", "stop")
+
+
 def test_a_checkpoint_can_be_asked_for_while_the_run_is_paused_and_leaves_it_so():
     held = Held(folder="somewhere")
     held.widget.paused = True

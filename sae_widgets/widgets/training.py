@@ -12,7 +12,14 @@ import numpy as np
 import traitlets
 
 from sae_widgets.widgets.panel import Frame, bundle, plain
-from sae_widgets.widgets.worker import Check, Executor, Report, Status, default_executor
+from sae_widgets.widgets.worker import (
+    Cancelled,
+    Check,
+    Executor,
+    Report,
+    Status,
+    default_executor,
+)
 
 FIGURES = ("step", "loss", "fvu", "l0", "dead", "learning_rate", "grad_norm")
 """What is kept of each line of the log, in the order in which the browser gets it."""
@@ -92,6 +99,12 @@ class Training(Frame):
                 self._result = train(self)
                 stopped = self.ended and self._step < self.run["steps"]
                 self._tell("stopped" if stopped else "done")
+            except Cancelled:
+                self._error = RuntimeError(
+                    "this training was stopped before it made a step, so that nothing was trained"
+                )
+                self._tell("stopped")
+                raise
             except BaseException as error:
                 _let_go(error)
                 self._error = error
@@ -210,9 +223,14 @@ class Training(Frame):
         return "go on"
 
     def check(self) -> None:
-        """Raise if Python itself ends. Who closed the widget may still want what is trained."""
+        """Raise if Python itself ends, or if the training is to end and no step was made yet.
+
+        Who closed the widget may still want what is trained.
+        """
         if not self._alone:
             self._check()
+        if self.ended and self._begun == self._step < self.run["steps"]:
+            raise Cancelled
 
     def kept(self, step: int) -> None:
         """A checkpoint was written."""

@@ -4,6 +4,8 @@ import gc
 import itertools
 import subprocess
 import sys
+import threading
+import time
 import weakref
 
 import pytest
@@ -175,6 +177,39 @@ def test_the_model_can_be_used_while_it_is_trained_on(model, at_step):
     widget.result()
 
 
+def test_a_stop_or_the_cell_run_again_ends_a_training_that_still_reads_its_texts(
+    model, tmp_path, monkeypatch
+):
+    class Texts:
+        """More than can be read, slowly from where it is clear that there are enough."""
+
+        def __iter__(self):
+            for number in itertools.count():
+                if number > 100:
+                    reading.set()
+                    time.sleep(0.01)
+                yield "a b c d e f"
+
+    runs = itertools.count()
+    monkeypatch.setattr(live, "this_cell", lambda: live.Cell("one", next(runs)))
+    reading = threading.Event()
+    widget = sw.training(model, Texts(), recipe(buffer=10**6), folder=tmp_path / "run")
+    assert reading.wait(20)
+    widget.ended = True
+    with pytest.raises(RuntimeError, match="before it made a step"):
+        widget.result()
+    assert widget.at["state"] == "stopped"
+
+    reading.clear()
+    again = sw.training(
+        model, Texts(), recipe(buffer=10**6), folder=tmp_path / "run", existing="replace"
+    )
+    assert reading.wait(20)
+    last = begun(model, folder=tmp_path / "run", existing="replace")
+    assert again.over
+    assert last.result().provenance["vectors"] == 12 * recipe().batch
+
+
 def test_running_a_cell_again_ends_the_training_that_it_began(model, at_step, monkeypatch):
     at_step(3, lambda widget: setattr(widget, "paused", True))
     monkeypatch.setattr(live, "this_cell", lambda: live.Cell("one", "first"))
@@ -186,7 +221,7 @@ def test_running_a_cell_again_ends_the_training_that_it_began(model, at_step, mo
     again = begun(model)
     assert (first.at["state"], first.over) == ("stopped", True)
     again.ended = True
-    again.result()
+    again.wait()
 
 
 def test_a_cell_that_is_run_again_finds_the_folder_as_its_old_training_left_it(
