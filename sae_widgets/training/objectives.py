@@ -64,7 +64,7 @@ class Objective:
     row_norm: ClassVar[float] = 1.0
     """The norm that they start with."""
     fastest: ClassVar[float] = 8e-3
-    """The highest `lr` that a `Recipe` without one chooses, however short the run."""
+    """The highest `lr` that a `Recipe` without one chooses, however short the run (see `rate`)."""
 
     @property
     def target(self) -> float | None:

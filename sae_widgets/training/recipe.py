@@ -123,28 +123,35 @@ class Recipe:
         return replace(  # which checks what is new
             self,
             d_sae=d_sae,
-            objective=self.objective or USUAL(k=max(1, min(32, d_model // 8))),
-            lr=self.rate(d_sae),
+            objective=self.judged(d_model),
+            lr=self.rate(d_sae, d_model),
             shards=self.shards or processes,
             name=self.name or self.hook,
         )
 
-    def rate(self, d_sae: int) -> float:
-        """The peak learning rate for a dictionary of `d_sae` features.
+    def judged(self, d_model: int) -> Objective:
+        """What is trained for where `d_model` numbers are written."""
+        return self.objective or USUAL(k=max(1, min(32, d_model // 8)))
+
+    def rate(self, d_sae: int, d_model: int) -> float:
+        """The peak learning rate for a dictionary of `d_sae` features that write `d_model` numbers.
 
         Gao et al. scale it with the width, in long runs; 2e-3 is the most. Decoder rows that are
         held at unit norm hardly turn in few steps, so that where there are such a short run takes
-        longer ones, with the root of how much shorter it is, up to what is `fastest` for the
-        objective. Factor and ceilings are measured: `tests/benchmarks/curve.py` compares with
-        SAELens.
+        longer ones, with the root of how much shorter it is. They end at what is `fastest` for the
+        objective if a quarter as many features fire as there are numbers; with fewer at less, down
+        to half, for else more features die. Factors and ceilings are measured:
+        `tests/benchmarks/curve.py` compares with SAELens.
         """
         if self.lr is not None:
             return self.lr
         long = min(2e-3, 2e-4 / math.sqrt(d_sae / 2**14))
-        objective = self.objective or USUAL
+        objective = self.judged(d_model)
         if self.frozen or not objective.unit_rows:
             return long
-        return min(objective.fastest, long * max(1.0, math.sqrt(LONG / self.steps)))
+        few = 1.0 if objective.target is None else math.sqrt(4 * objective.target / d_model)
+        most = objective.fastest * min(1.0, max(0.5, few))
+        return min(most, long * max(1.0, math.sqrt(LONG / self.steps)))
 
     @property
     def hooks(self) -> tuple[str, ...]:

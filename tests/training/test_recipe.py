@@ -4,33 +4,41 @@ import math
 
 import pytest
 
-from sae_widgets.training.objectives import BatchTopK, Matryoshka, check_k
+from sae_widgets.training.objectives import BatchTopK, Matryoshka, TopK, check_k
 from sae_widgets.training.penalties import L1
 from sae_widgets.training.recipe import Recipe
 
 
 def test_the_default_rate_falls_with_the_root_of_the_width():
-    assert Recipe("h", steps=160_000).rate(2**14) == pytest.approx(2e-4)
-    assert Recipe("h", steps=160_000).rate(2**12) == pytest.approx(4e-4)
-    assert Recipe("h", lr=0.1).rate(4) == 0.1
+    assert Recipe("h", steps=160_000).rate(2**14, 64) == pytest.approx(2e-4)
+    assert Recipe("h", steps=160_000).rate(2**12, 64) == pytest.approx(4e-4)
+    assert Recipe("h", lr=0.1).rate(4, 64) == 0.1
 
 
 def test_a_short_run_takes_longer_steps_with_rows_held_at_unit_norm():
-    assert Recipe("h", steps=1600).rate(2**14) == pytest.approx(2e-3)
-    assert Recipe("h", steps=200_000).rate(2**14) == pytest.approx(2e-4)
-    assert Recipe("h", steps=1000).rate(4) == 6e-3
-    assert Recipe("h", objective=BatchTopK(2), steps=100).rate(4) == 1.25e-2
-    assert Recipe("h", objective=L1(1.0), steps=1000).rate(2**12) == pytest.approx(4e-4)
-    assert Recipe("h", objective=L1(1.0), steps=1000).rate(4) == 2e-3
-    assert Recipe("h", steps=160_000).rate(4) == 2e-3
-    assert Recipe("h", steps=1000, frozen=True).rate(2**12) == pytest.approx(4e-4)
+    assert Recipe("h", steps=1600).rate(2**14, 64) == pytest.approx(2e-3)
+    assert Recipe("h", steps=200_000).rate(2**14, 64) == pytest.approx(2e-4)
+    assert Recipe("h", objective=L1(1.0), steps=1000).rate(2**12, 64) == pytest.approx(4e-4)
+    assert Recipe("h", objective=L1(1.0), steps=1000).rate(4, 64) == 2e-3
+    assert Recipe("h", steps=160_000).rate(4, 64) == 2e-3
+    assert Recipe("h", steps=1000, frozen=True).rate(2**12, 64) == pytest.approx(4e-4)
+
+
+@pytest.mark.parametrize(
+    ("k", "d_model", "share"),
+    [(16, 64, 1.0), (40, 64, 1.0), (9, 64, 0.75), (4, 64, 0.5), (1, 64, 0.5)],
+)
+def test_the_ceiling_of_short_runs_is_lower_where_few_features_fire(k, d_model, share):
+    for objective, most in ((TopK(k), 1.6e-2), (BatchTopK(k), 1.25e-2), (Matryoshka(k), 6e-3)):
+        rate = Recipe("h", objective=objective, steps=100).rate(4, d_model)
+        assert rate == pytest.approx(share * most)
 
 
 def test_what_is_not_said_follows_from_the_width_of_the_activations():
     filled = Recipe("h").filled(64, processes=4)
     assert (filled.d_sae, filled.shards, filled.name) == (1024, 4, "h")
     assert filled.objective == Matryoshka(8)
-    assert filled.lr == 6e-3
+    assert filled.lr == pytest.approx(6e-3 / 2**0.5)  # half of a quarter of 64 fire
     assert Recipe("h").filled(4096).objective == Matryoshka(32)
 
 
