@@ -37,9 +37,9 @@ def training(
     The training runs beside the notebook: the cell returns at once, others can be run, and the
     widget's buttons pause it, stop it, and keep a checkpoint (where there is a `folder`). Its
     `result()` waits for the SAE, or for the list of them if several recipes were given; of a
-    training that was stopped, it is what there is so far; where that is nothing, `result()` raises
-    a RuntimeError. What the arguments contradict is raised here, what goes wrong later by
-    `result()`.
+    training that was stopped, it is what there is so far; before the first step that is nothing,
+    and `result()` raises a RuntimeError. What the arguments contradict is raised here, what goes
+    wrong later by `result()`.
 
     A training ends with its kernel, and when its cell is run again. With a folder,
     existing="resume" goes on from its last checkpoint, of which stopping writes one.

@@ -213,6 +213,7 @@ def test_a_stop_while_the_first_texts_are_read_ends_the_run_at_once():
     assert read.wait(5)
     assert not widget.over
     widget.ended = True
+    until(lambda: widget.over)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="before it made a step"):
             widget.result()
@@ -222,13 +223,23 @@ def test_a_stop_while_the_first_texts_are_read_ends_the_run_at_once():
 
 def test_a_stop_while_later_texts_are_read_keeps_what_there_is():
     def reads_again(widget):
-        widget.begin(2, [])
-        order = widget.after(3)
+        widget.begin(0, [])
+        order = widget.after(1)
         widget.ended = True
         widget.check()
-        return order, widget.after(4)
+        return order, widget.after(2)
 
     assert training(reads_again).result() == ("go on", "stop")
+
+
+def test_a_stop_while_a_resumed_run_reads_keeps_what_there_was():
+    def resumed(widget):
+        widget.begin(2, [])
+        widget.ended = True
+        widget.check()
+        return widget.after(3)
+
+    assert training(resumed).result() == "stop"
 
 
 def test_a_checkpoint_can_be_asked_for_while_the_run_is_paused_and_leaves_it_so():

@@ -35,7 +35,7 @@ class Code(Protocol):
     def parts(
         self, W_dec: Float[Tensor, "feature d_model"], ends: Sequence[int]
     ) -> Sequence[Float[Tensor, "vector d_model"]]:
-        """What the features of each run (up to each of `ends`) add up to."""
+        """What the features of each run (up to each of `ends`, the last of them all) add up to."""
         ...
 
     def fired(self) -> Int[Tensor, " feature"]:
@@ -181,7 +181,7 @@ class SparseChooser:
 
         All lie in the same memory: each is to be read before the next is asked for.
         """
-        rows = min(len(self.x), max(1, TILE // len(self.b_enc)))
+        rows = max(1, min(len(self.x), TILE // len(self.b_enc)))
         held = self.x.new_empty(rows, len(self.b_enc))
         for start in range(0, len(self.x), rows):
             x = self.x[start : start + rows]

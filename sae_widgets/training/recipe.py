@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sae_widgets.training.objectives import Matryoshka, Objective, TopK
+from sae_widgets.training.objectives import BatchTopK, Matryoshka, Objective, TopK
 
 MOST_SILENT = 10_000_000
 """Vectors after which a feature that never fired is dead, however long the run (Gao et al.)."""
@@ -139,9 +139,9 @@ class Recipe:
         Gao et al. scale it with the width, in long runs; 2e-3 is the most. Decoder rows that are
         held at unit norm hardly turn in few steps, so that where there are such a short run takes
         longer ones, with the root of how much shorter it is. They end at what is `fastest` for the
-        objective if a quarter as many features fire as there are numbers; with fewer at less, down
-        to half, for else more features die. Factors and ceilings are measured:
-        `tests/benchmarks/curve.py` compares with SAELens.
+        objective; where it keeps k features, and k is less than a quarter of `d_model`, below that,
+        at half of it or more, for else more features die. For objectives that keep k, factors and
+        ceilings are measured: `tests/benchmarks/curve.py` compares with SAELens.
         """
         if self.lr is not None:
             return self.lr
@@ -149,8 +149,9 @@ class Recipe:
         objective = self.judged(d_model)
         if self.frozen or not objective.unit_rows:
             return long
-        few = 1.0 if objective.target is None else math.sqrt(4 * objective.target / d_model)
-        most = objective.fastest * min(1.0, max(0.5, few))
+        most = objective.fastest
+        if isinstance(objective, TopK | BatchTopK | Matryoshka):
+            most *= min(1.0, max(0.5, math.sqrt(4 * objective.k / d_model)))
         return min(most, long * max(1.0, math.sqrt(LONG / self.steps)))
 
     @property

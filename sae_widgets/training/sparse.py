@@ -90,7 +90,7 @@ class Decode(torch.autograd.Function):
 
 
 def joined(rows: Sequence[Float[Tensor, "_ d_model"]]) -> Float[Tensor, "feature d_model"] | None:
-    """One after the other; what is one already is not copied."""
+    """One after the other, None if there are none; what is one already is not copied."""
     if not rows:
         return None
     return rows[0] if len(rows) == 1 else torch.cat(list(rows))
@@ -114,7 +114,7 @@ def decode(
     places: Places,
     ends: Sequence[int],
 ) -> tuple[Float[Tensor, "vector d_model"], ...]:
-    """What the features of each run (up to each of `ends`) add up to."""
+    """What the features of each run (up to each of `ends`, the last of them all) add up to."""
     found: tuple[Tensor, ...] = Decode.apply(value, W_dec, places, ends)  # type: ignore[no-untyped-call]
     return found
 

@@ -63,7 +63,7 @@ class Training(Frame):
     # The user's.
     sae = traitlets.Unicode("").tag(sync=True)
     paused = traitlets.Bool(False).tag(sync=True)
-    ended = traitlets.Bool(False).tag(sync=True)  # stop after this step, with the SAE so far
+    ended = traitlets.Bool(False).tag(sync=True)  # stop, with the SAE so far if there is one
     saves = traitlets.Int(0).tag(sync=True)  # counts how often a checkpoint was asked for
 
     def __init__(
@@ -99,10 +99,11 @@ class Training(Frame):
                 self._result = train(self)
                 stopped = self.ended and self._step < self.run["steps"]
                 self._tell("stopped" if stopped else "done")
-            except Cancelled:
-                self._error = RuntimeError(
+            except Cancelled as error:
+                early = RuntimeError(
                     "this training was stopped before it made a step, so that nothing was trained"
                 )
+                self._error = error if self._step else early
                 self._tell("stopped")
                 raise
             except BaseException as error:
@@ -229,7 +230,7 @@ class Training(Frame):
         """
         if not self._alone:
             self._check()
-        if self.ended and self._begun == self._step < self.run["steps"]:
+        if self.ended and self._step == 0:
             raise Cancelled
 
     def kept(self, step: int) -> None:

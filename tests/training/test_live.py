@@ -196,6 +196,7 @@ def test_a_stop_or_the_cell_run_again_ends_a_training_that_still_reads_its_texts
     widget = sw.training(model, Texts(), recipe(buffer=10**6), folder=tmp_path / "run")
     assert reading.wait(20)
     widget.ended = True
+    until(lambda: widget.over, 20)
     with pytest.raises(RuntimeError, match="before it made a step"):
         widget.result()
     assert widget.at["state"] == "stopped"

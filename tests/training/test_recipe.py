@@ -5,7 +5,7 @@ import math
 import pytest
 
 from sae_widgets.training.objectives import BatchTopK, Matryoshka, TopK, check_k
-from sae_widgets.training.penalties import L1
+from sae_widgets.training.penalties import L1, JumpReLU
 from sae_widgets.training.recipe import Recipe
 
 
@@ -20,6 +20,7 @@ def test_a_short_run_takes_longer_steps_with_rows_held_at_unit_norm():
     assert Recipe("h", steps=200_000).rate(2**14, 64) == pytest.approx(2e-4)
     assert Recipe("h", objective=L1(1.0), steps=1000).rate(2**12, 64) == pytest.approx(4e-4)
     assert Recipe("h", objective=L1(1.0), steps=1000).rate(4, 64) == 2e-3
+    assert Recipe("h", objective=JumpReLU(l0=4.0), steps=100).rate(4, 64) == 8e-3
     assert Recipe("h", steps=160_000).rate(4, 64) == 2e-3
     assert Recipe("h", steps=1000, frozen=True).rate(2**12, 64) == pytest.approx(4e-4)
 
