@@ -187,7 +187,8 @@ class SAE(nn.Module):
     ) -> None:
         super().__init__()
         d_in = d_model if d_in is None else d_in
-        directions = F.normalize(torch.randn(d_sae, d_model), dim=-1)
+        exact = torch.float32  # whatever torch's default is
+        directions = F.normalize(torch.randn(d_sae, d_model, dtype=exact), dim=-1)
         self.hook = hook
         self._hook_out = hook_out
         self.activation = Relu() if activation is None else activation
@@ -198,12 +199,14 @@ class SAE(nn.Module):
         self.placebo = placebo
         self.stats = stats
         self.provenance = dict(provenance or {})
-        reading = directions if d_in == d_model else F.normalize(torch.randn(d_sae, d_in), dim=-1)
+        reading = directions
+        if d_in != d_model:
+            reading = F.normalize(torch.randn(d_sae, d_in, dtype=exact), dim=-1)
         self.W_enc = nn.Parameter(reading.T.clone())
-        self.b_enc = nn.Parameter(torch.zeros(d_sae))
+        self.b_enc = nn.Parameter(torch.zeros(d_sae, dtype=exact))
         self.W_dec = nn.Parameter(directions)
-        self.b_dec = nn.Parameter(torch.zeros(d_model))
-        self.W_skip = nn.Parameter(torch.zeros(d_model, d_in)) if skip else None
+        self.b_dec = nn.Parameter(torch.zeros(d_model, dtype=exact))
+        self.W_skip = nn.Parameter(torch.zeros(d_model, d_in, dtype=exact)) if skip else None
         if self.is_transcoder and (pre_bias or normalization is not None):
             raise ValueError(
                 f"a transcoder reads at {hook!r} and writes at {self.hook_out!r}: its b_dec cannot "

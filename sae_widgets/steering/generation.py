@@ -301,7 +301,8 @@ class _Chooser:
     ) -> tuple[Tensor, Float[Tensor, " row"]]:
         score = logits
         if self._temperature > 0:
-            exponential = torch.empty(logits.shape[-1]).exponential_(generator=self._random)
+            noise = torch.empty(logits.shape[-1], dtype=torch.float32)
+            exponential = noise.exponential_(generator=self._random)
             score = logits / self._temperature - exponential.log().to(logits.device)
         chosen = score.argmax(-1)
         logprob = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)

@@ -104,7 +104,7 @@ def _instead(arm: Arm, term: Term, edit: AnyEdit, saes: Mapping[str, SAE]) -> Te
         key = repr((arm.seed, _scope(edit, saes), edit.target)).encode()
         seed = int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
         random = torch.Generator().manual_seed(seed)
-        other = torch.randn(len(direction), generator=random).to(direction)
+        other = torch.randn(len(direction), generator=random, dtype=torch.float32).to(direction)
     else:
         other = _most_alike(arm, term, edit, saes).to(direction)
     found: Tensor = F.normalize(other, dim=0) * direction.norm()
@@ -116,7 +116,11 @@ def _most_alike(arm: Arm, term: Term, edit: AnyEdit, saes: Mapping[str, SAE]) ->
     hook = term.hook
     here = [sae for sae in saes.values() if sae.hook_out == hook]
     own = None if edit.feature is None else _sae_of(edit, saes)
-    true = torch.tensor(edit.vector) if own is None else own.W_dec[edit.feature].detach().float()
+    true = (
+        torch.tensor(edit.vector, dtype=torch.float32)
+        if own is None
+        else own.W_dec[edit.feature].detach().float()
+    )
     if arm.control == "neighbour":
         among = own or next(iter(here), None)
     else:
@@ -148,7 +152,7 @@ class Gauge:
 def gauge(edit: AnyEdit, saes: Mapping[str, SAE]) -> Gauge:
     """For the value of an edit's feature, or for the length along its vector."""
     if edit.feature is None:
-        unit = F.normalize(torch.tensor(edit.vector), dim=0)
+        unit = F.normalize(torch.tensor(edit.vector, dtype=torch.float32), dim=0)
         return Gauge(_hook_of(edit, saes), lambda x: x @ unit.to(x), None)
     sae = _sae_of(edit, saes)
     sae.check_feature(edit.feature)
@@ -239,7 +243,7 @@ def _check_reachable(edit: AnyEdit, value: float, sae: SAE, feature: int) -> Non
 
 
 def _vector_act(edit: AnyEdit, hook: str, saes: Mapping[str, SAE]) -> Act:
-    vector = torch.tensor(edit.vector)
+    vector = torch.tensor(edit.vector, dtype=torch.float32)
     unit = F.normalize(vector, dim=0)
     if isinstance(edit, Rotate):
         return Turn(unit, math.radians(edit.strength))

@@ -211,5 +211,5 @@ def kth(values: Float[Tensor, " value"], count: int) -> Float[Tensor, ""]:
     """The `count`-th largest of these."""
     if values.device.type == "cpu":  # numpy's partition is 5 times faster than torch's topk here
         place = len(values) - count
-        return torch.tensor(float(np.partition(values.numpy(), place)[place]))
+        return values.new_tensor(float(np.partition(values.numpy(), place)[place]))
     return values.topk(count, sorted=False).values.min()

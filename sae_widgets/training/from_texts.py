@@ -29,6 +29,7 @@ from sae_widgets.training import folder as kept
 from sae_widgets.training.activations import Stream
 from sae_widgets.training.corpus import Corpus, check_size
 from sae_widgets.training.folder import Existing
+from sae_widgets.training.modes import own_modes
 from sae_widgets.training.quality import statistics
 from sae_widgets.training.recipe import Recipe
 from sae_widgets.training.trainer import (
@@ -101,6 +102,7 @@ class Plan:
         first, place = self.recipes[0], self.place
         with ExitStack() as stack:
             stack.enter_context(alone())
+            stack.enter_context(own_modes())
             # The trainer asks for a folder also where nothing is to be kept.
             out = place or Path(stack.enter_context(TemporaryDirectory(prefix="sae-widgets-")))
             every = None if place is None else self.save_every or max(1, first.steps // 10)

@@ -165,7 +165,7 @@ class BatchTopK(Objective):
         return of_batch(sae, batch, self.k, self.rescue, prefixes=())
 
     def finished(self, sae: SAE, threshold: float) -> SAE:
-        return plain(sae, JumpReLU(torch.full((sae.d_sae,), threshold)))
+        return plain(sae, JumpReLU(torch.full((sae.d_sae,), threshold, dtype=torch.float32)))
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class Matryoshka(Objective):
         return of_batch(sae, batch, self.k, self.rescue, self.ends(sae.d_sae))
 
     def finished(self, sae: SAE, threshold: float) -> SAE:
-        return plain(sae, JumpReLU(torch.full((sae.d_sae,), threshold)))
+        return plain(sae, JumpReLU(torch.full((sae.d_sae,), threshold, dtype=torch.float32)))
 
 
 @torch.no_grad()

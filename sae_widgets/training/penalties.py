@@ -114,7 +114,9 @@ def gate(z: Tensor, threshold: Tensor, bandwidth: float) -> tuple[Tensor, Tensor
 
 def give_thresholds(sae: SAE, threshold: float) -> None:
     """Let an SAE learn thresholds, by their logarithms, so that they stay positive."""
-    sae.log_threshold = nn.Parameter(torch.full((sae.d_sae,), math.log(threshold)))
+    sae.log_threshold = nn.Parameter(
+        torch.full((sae.d_sae,), math.log(threshold), dtype=torch.float32)
+    )
 
 
 def log_thresholds(sae: SAE) -> Float[Tensor, " feature"]:
@@ -240,8 +242,8 @@ class Gated(Objective):
         check_charge("l1", self.l1, self.ramp)
 
     def equip(self, sae: SAE) -> None:
-        sae.log_slope = nn.Parameter(torch.zeros(sae.d_sae))
-        sae.b_value = nn.Parameter(torch.zeros(sae.d_sae))
+        sae.log_slope = nn.Parameter(torch.zeros(sae.d_sae, dtype=torch.float32))
+        sae.b_value = nn.Parameter(torch.zeros(sae.d_sae, dtype=torch.float32))
 
     def __call__(self, sae: SAE, batch: Batch) -> Outcome:
         slope, b_value = values_of(sae)

@@ -28,11 +28,11 @@ class Tally(nn.Module):
     def __init__(self, d_model: int, d_sae: int) -> None:
         super().__init__()
         self.register_buffer("steps", torch.tensor(0))
-        self.register_buffer("loss", torch.tensor(0.0))
+        self.register_buffer("loss", torch.tensor(0.0, dtype=torch.float32))
         self.register_buffer("vectors", torch.tensor(0))
-        self.register_buffer("error", torch.tensor(0.0))
-        self.register_buffer("square", torch.tensor(0.0))
-        self.register_buffer("sum", torch.zeros(d_model))
+        self.register_buffer("error", torch.tensor(0.0, dtype=torch.float32))
+        self.register_buffer("square", torch.tensor(0.0, dtype=torch.float32))
+        self.register_buffer("sum", torch.zeros(d_model, dtype=torch.float32))
         self.register_buffer("fired", torch.zeros(d_sae, dtype=torch.long))
 
     def add(

@@ -32,6 +32,7 @@ from sae_widgets.sae import SAE, JumpReLU, Relu
 from sae_widgets.training import agree
 from sae_widgets.training.activations import Rows, Vectors
 from sae_widgets.training.folder import last_checkpoint, step_of
+from sae_widgets.training.modes import own_modes
 from sae_widgets.training.objectives import Batch, Outcome
 from sae_widgets.training.recipe import Recipe
 from sae_widgets.training.tally import Tally
@@ -73,11 +74,13 @@ class Learner(nn.Module):
         self.recipe = recipe
         self.objective = settled(recipe.objective)
         self.tally = Tally(sae.d_model, sae.d_sae)
-        self.register_buffer("threshold", torch.tensor(-1.0))
+        self.register_buffer("threshold", torch.tensor(-1.0, dtype=torch.float32))
         self.register_buffer("silent", torch.zeros(sae.d_sae, dtype=torch.long))
-        self.register_buffer("scale", torch.tensor(scale))
-        self.register_buffer("centre", torch.zeros(sae.d_in) if centre is None else centre)
-        self.register_buffer("scale_out", torch.tensor(scale if scale_out is None else scale_out))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        nowhere = torch.zeros(sae.d_in, dtype=torch.float32)
+        self.register_buffer("centre", nowhere if centre is None else centre)
+        scale_out = scale if scale_out is None else scale_out
+        self.register_buffer("scale_out", torch.tensor(scale_out, dtype=torch.float32))
         self.register_buffer("seen", torch.tensor(0))
 
     @property
@@ -468,13 +471,14 @@ def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
             "pass a Recipe with a smaller batch"
         )
     # The trainer asks for a folder, though nothing is kept there.
-    with alone(), tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder:
+    place = tempfile.TemporaryDirectory(prefix="sae-widgets-")
+    with alone(), own_modes(), place as folder:
         sample = activations.sample(SAMPLE, recipe.seed)
         recipe = recipe.filled(sample.shape[1])
         learners = Learners([started(recipe, {recipe.hook: sample})])
         SAETrainer(learners, activations, arguments(recipe, folder), progress=progress).train()
-    (learner,) = learners.to("cpu")
-    sae: SAE = learner.finished()
+        (learner,) = learners.to("cpu")
+        sae: SAE = learner.finished()
     return sae
 
 
@@ -520,7 +524,7 @@ def initial(recipe: Recipe, centre: Float[Tensor, " d_model"], d_in: int | None 
     objective = settled(recipe.objective)
 
     def directions(d: int) -> Tensor:
-        free = torch.randn(sae.d_sae, d, generator=generator)
+        free = torch.randn(sae.d_sae, d, generator=generator, dtype=torch.float32)
         return objective.row_norm * F.normalize(free, dim=1)
 
     with torch.no_grad():
