@@ -5,6 +5,7 @@ import copy
 import json
 import pickle
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -15,6 +16,7 @@ from transformers import GPT2LMHeadModel
 from waiting import end, until
 
 import sae_widgets as sw
+from sae_widgets.share.folder import refusal
 from sae_widgets.share.source import in_folder
 from sae_widgets.share.stored import stored_widgets
 from sae_widgets.wire import versions
@@ -305,17 +307,84 @@ def test_a_model_in_a_local_folder_is_found_by_its_name(tmp_path, tokenizer, mon
     again.close()
 
 
-def test_a_folder_that_holds_more_than_data_is_not_loaded_by_itself(tmp_path):
+@pytest.fixture
+def bare(tmp_path):
+    """A folder that looks like a model of data alone."""
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps([1]))
-    assert in_folder(str(folder)) is None
+    (folder / "config.json").write_text('{"_name_or_path": "/home/a/b", "vocab_file": null}')
     (folder / "model.safetensors").write_bytes(b"")
-    (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": "them--x.Y"}}')
-    assert in_folder(str(folder)) is None
-    for name in ("", "gpt2", "//host/share", r"\\host\share", "x" * 5_000, "a\0b"):
-        assert in_folder(name) is None
+    index = {"metadata": {"by": "a/b"}, "weight_map": {"x": "model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_a_folder_of_data_alone_is_not_refused(bare):
+    assert refusal(str(bare)) is None
+    (bare / "model.safetensors").unlink()
+    assert refusal(str(bare)) == "it has no .safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        (
+            "config.json",
+            r'{"auto\u005fmap": {"AutoModel": "them--x.Y"}}',
+            "'auto_map', which leads",
+        ),
+        ("b.json", r'[[{"a": {"\u0061uto_map": {"A": "x.Y"}}}]]', "'auto_map', which leads"),
+        ("b.json", '{"auto_map": {"A": "x.Y"}, "auto_map": null}', "'auto_map', which leads"),
+        ("T.JSON", '{"auto_map": "x.Y"}', "'auto_map', which leads"),
+        ("b.json", "{'auto_map': 1}", "'b.json' is not JSON"),
+        ("b.json", "[" * 200_000, "'b.json' is not JSON"),
+        ("b.json", b'\xff{"a": 1}', "'b.json' is not JSON"),
+        ("c.json", '{"base_model_name_or_path": "them/x"}', "leads to code or to another model"),
+        ("c.json", r'{"vocab_file": "\\\\host\\v.txt"}', "leads out of its folder in 'vocab_file'"),
+        ("c.json", '{"text": {"attn_implementation": "a/b"}}', "asks for code of the hub"),
+        ("x.index.json", '{"weight_map": {"w": "w.bin"}}', "no .safetensors beside it"),
+        ("x.index.json", '{"weight_map": {"w": "../w.safetensors"}}', "no .safetensors beside"),
+        ("pytorch_model.bin", "", "'pytorch_model.bin' may be a pickle"),
+        ("a.pt", "", "may be a pickle"),
+        ("a.PTH", "", "may be a pickle"),
+        ("a.ckpt", "", "may be a pickle"),
+        ("a.pkl", "", "may be a pickle"),
+        ("modeling.py", "", "'modeling.py' is code"),
+    ],
+)
+def test_a_folder_that_holds_more_than_data_is_not_loaded_by_itself(bare, name, text, why):
+    (bare / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert why in refusal(str(bare))
+    assert in_folder(str(bare)) is None
+
+
+@pytest.mark.parametrize("name", ["", "gpt2", "x" * 5_000, "a\0b"])
+def test_a_name_that_is_no_folder_is_no_model(name):
+    assert in_folder(name) is None
+
+
+@pytest.mark.parametrize("before", ["//", r"\\", "/\\", "\\/", "\\\\?\\UNC\\", "\\??\\UNC\\"])
+def test_a_path_of_another_machine_is_not_looked_at(before, monkeypatch):
+    def look(self):
+        raise AssertionError(f"looked at {self}")
+
+    monkeypatch.setattr(Path, "iterdir", look)
+    for after in ("host/share", r"host\share", "/host"):
+        assert refusal(before + after) == "it is on another machine"
+
+
+def test_code_beside_a_model_is_neither_run_nor_asked_about(bare, monkeypatch):
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "y")
+    mark = bare.parent / "ran"
+    (bare / "m.py").write_text(f"open({str(mark)!r}, 'w')")
+    classes = {"AutoConfig": "m.A", "AutoModelForCausalLM": "m.B", "AutoTokenizer": ["m.C", None]}
+    told = json.dumps({"model_type": "odd", "auto_map": classes})
+    for name in ("config.json", "tokenizer_config.json"):
+        (bare / name).write_text(told)
+    with pytest.raises(ValueError, match=r"brings code of its own.*load_model\(model, tokenizer\)"):
+        sw.load_model(bare)
+    assert not asked and not mark.exists()
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ def load(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer saved in a folder."""
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+        folder, trust_remote_code=False
+    )
     return tokenizer
 
 

@@ -62,11 +62,19 @@ def load_model(source: Any, tokenizer: Any = None, device: str | torch.device | 
         name = os.fspath(source)
         if isinstance(source, Path) and not source.is_dir():
             raise FileNotFoundError(f"there is no model folder {name!r}")
-    with _readable(tokenizer, name) as readable:
-        bos = readable.bos_token
-        bridge = TransformerBridge.boot_transformers(
-            name, tokenizer=readable, device=device, **network
-        )
+    try:
+        with _readable(tokenizer, name) as readable:
+            bos = readable.bos_token
+            bridge = TransformerBridge.boot_transformers(
+                name, tokenizer=readable, device=device, trust_remote_code=False, **network
+            )
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"{name!r} brings code of its own, which load_model does not run. Where you trust it, "
+            "load it with transformers and pass what you get: load_model(model, tokenizer)"
+        ) from error
     if bos is None:
         # TransformerLens makes one up. A model that was trained without is not to be given it.
         bridge.tokenizer.bos_token = None
@@ -95,13 +103,13 @@ def _readable(tokenizer: Any, name: str) -> Iterator[Any]:
     from transformers import AutoTokenizer
 
     if tokenizer is None:
-        yield AutoTokenizer.from_pretrained(name)
+        yield AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     elif tokenizer.name_or_path:
         yield tokenizer
     else:
         with tempfile.TemporaryDirectory() as folder:
             tokenizer.save_pretrained(folder)
-            yield AutoTokenizer.from_pretrained(folder)
+            yield AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def network_of(model: Model) -> nn.Module:

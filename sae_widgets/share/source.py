@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sae_widgets.demo.load import load_demo
 from sae_widgets.model import Model, identity, load_model
 from sae_widgets.sae import SAE
 from sae_widgets.session import Labels, Session
+from sae_widgets.share.folder import refusal
 from sae_widgets.steering.generation import identity_of_sae
 from sae_widgets.widgets.panel import field
 from sae_widgets.wire import versions
@@ -83,14 +83,9 @@ def in_folder(name: str) -> Model | None:
 
     The name comes from a file that somebody shared, and the folder may have come with it.
     """
-    # Windows would ask another machine for such a path.
-    if name.startswith(("//", "\\\\")) or not os.path.isdir(name):
+    if refusal(name) is not None:
         return None
-    folder = Path(name)
-    settings = [path.read_text("utf-8", "replace") for path in folder.glob("*.json")]
-    if not any(folder.glob("*.safetensors")) or any("auto_map" in text for text in settings):
-        return None
-    found: Model = load_model(folder)
+    found: Model = load_model(Path(name))
     return found
 
 
@@ -115,8 +110,8 @@ def differences(source: Source) -> Iterator[str]:
     if source.model is None:
         yield (
             f"{model} (weights {short(wanted['weights'])}, {short(wanted['dtype'])}) is not here: "
-            "pass it as model=. A local folder of this name would do if its weights were "
-            ".safetensors and it brought no code"
+            "pass it as model=. A local folder of this name would do, but "
+            f"{refusal(wanted['name'])}"
         )
     else:
         yield from _compared(model, wanted, identity(source.model), MODEL_FACTS)
