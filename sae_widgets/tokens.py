@@ -10,7 +10,7 @@ import codecs
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -23,7 +23,8 @@ class Piece:
     text: str
     """Exactly what the token adds. A character split over several tokens belongs to the last."""
     shown: str
-    """The same made visible: space `·`, newline `↵`, tab `⇥`, `⟨U+200B⟩`, stray bytes `⟨e2⟩`."""
+    """The same made visible: space `·`, newline `↵`, tab `⇥`, `⟨U+200B⟩`, stray bytes `⟨e2⟩`, ids
+    that are no tokens `⟨id 40⟩`."""
     special: bool
     """A mark such as the beginning of the text. It adds no text; `shown` is its name."""
     part: bool
@@ -122,6 +123,8 @@ class Spelling:
             name = str(self._tokenizer.convert_ids_to_tokens([token])[0])
             return Piece("", name, special=True, part=False)
         data = self._read.spell(token)
+        if data is None:
+            return Piece("", _nameless(token), special=False, part=False)
         if not self._started and self._read.drops_first_space:
             data = data.removeprefix(b" ")
         self._started = True
@@ -136,7 +139,8 @@ def shown(tokenizer: Any, token: int) -> str:
     """One token made visible, wherever it stands."""
     if token in special_ids(tokenizer):
         return str(tokenizer.convert_ids_to_tokens([token])[0])
-    return visible(_reader(tokenizer).spell(token))
+    data = _reader(tokenizer).spell(token)
+    return _nameless(token) if data is None else visible(data)
 
 
 def special_mask(tokenizer: Any, ids: Sequence[int]) -> list[bool]:
@@ -145,19 +149,12 @@ def special_mask(tokenizer: Any, ids: Sequence[int]) -> list[bool]:
     return [token in specials for token in ids]
 
 
-@lru_cache(maxsize=16)
 def special_ids(tokenizer: Any) -> frozenset[int]:
     """The ids that mark structure (begin, end, padding, turns) and are not part of the text.
 
     An unknown-word token stands for text, so it is not special unless it doubles as a mark.
     """
-    if tokenizer is None:
-        return frozenset()
-    marks = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    named = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    return frozenset((marks | set(tokenizer.all_special_ids)) - {tokenizer.unk_token_id}) | {
-        token for token in named if token is not None
-    }
+    return frozenset() if tokenizer is None else _special_ids(tokenizer, _now(tokenizer))
 
 
 def visible(data: bytes) -> str:
@@ -167,6 +164,22 @@ def visible(data: bytes) -> str:
 
 
 # Helpers
+
+
+def _now(tokenizer: Any) -> Hashable:
+    """Changes when tokens are added or become special, after what is remembered was found out."""
+    named = (tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return len(tokenizer), *named, tokenizer.pad_token_id, *tokenizer.all_special_ids
+
+
+@lru_cache(maxsize=16)
+def _special_ids(tokenizer: Any, _now: Hashable) -> frozenset[int]:
+    marks = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    named = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return frozenset((marks | set(tokenizer.all_special_ids)) - {tokenizer.unk_token_id}) | {
+        token for token in named if token is not None
+    }
+
 
 _SHOWN = {" ": "·", "\n": "↵", "\t": "⇥"}
 _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Zl", "Zp", "Zs"}  # Unicode categories that draw nothing
@@ -192,6 +205,10 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
+def _nameless(token: int) -> str:
+    return f"⟨id {token}⟩"
+
+
 def _without_marks(tokenizer: Any, text: str) -> list[int]:
     return without_marks(tokenizer, [text])[0]
 
@@ -213,12 +230,17 @@ def _check_message(number: int, message: Any, marks: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _Reader:
-    spell: Callable[[int], bytes]
+    spell: Callable[[int], bytes | None]
+    """None: the tokenizer has no token of this id."""
     drops_first_space: bool
 
 
-@lru_cache(maxsize=16)
 def _reader(tokenizer: Any) -> _Reader:
+    return _make_reader(tokenizer, _now(tokenizer))
+
+
+@lru_cache(maxsize=16)
+def _make_reader(tokenizer: Any, _now: Hashable) -> _Reader:
     """Find out how `tokenizer` writes bytes into its token names."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     decoder = getattr(backend, "decoder", None)
@@ -249,12 +271,16 @@ def _reader(tokenizer: Any) -> _Reader:
         before = tokenizer.decode([token], **options)
         return str(tokenizer.decode([token, token], **options)).removeprefix(before).encode()
 
+    def spell(token: int) -> bytes | None:
+        has = tokenizer.convert_ids_to_tokens([token])[0] is not None
+        return as_written(token) if has else None
+
+    as_written, drops = any_other, True
     if "ByteLevel" in kinds:
-        return _Reader(lru_cache(maxsize=None)(byte_level), drops_first_space=False)
-    if kinds & {"ByteFallback", "Metaspace"}:
-        drops = bool(kinds & {"Strip", "Metaspace"})
-        return _Reader(lru_cache(maxsize=None)(sentence_piece), drops_first_space=drops)
-    return _Reader(lru_cache(maxsize=None)(any_other), drops_first_space=True)
+        as_written, drops = byte_level, False
+    elif kinds & {"ByteFallback", "Metaspace"}:
+        as_written, drops = sentence_piece, bool(kinds & {"Strip", "Metaspace"})
+    return _Reader(lru_cache(maxsize=None)(spell), drops)
 
 
 def _kinds(decoder: dict[str, Any]) -> set[str]:

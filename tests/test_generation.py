@@ -203,12 +203,6 @@ def test_what_is_fed_to_an_arm_that_has_ended_is_not_counted_as_edited(model, sa
     assert run.positions[0] == (len(run.ids) - 1, 0)
 
 
-def test_no_token_is_written_that_the_tokenizer_does_not_know(model, sae, monkeypatch):
-    monkeypatch.setattr(type(model.tokenizer), "__len__", lambda _: 7)
-    run = go(model, sae, BASE, temperature=5.0, max_new_tokens=12)
-    assert max(run.tokens[0]) < 7
-
-
 def test_a_run_ends_where_the_context_is_full(model, sae):
     run = go(model, sae, BASE, prompt=[0] + [30] * 43, max_new_tokens=9)
     assert len(run.tokens[0]) == 4

@@ -225,3 +225,19 @@ def test_a_chat_that_cannot_be_written_says_why(chatting, messages, message):
 def test_a_tokenizer_without_a_chat_template_says_so(tokenizer):
     with pytest.raises(ValueError, match="has no chat template, so it does not know how a chat"):
         encode_chat(tokenizer, [USER], limit=99)
+
+
+def test_tokens_that_are_added_or_made_special_later_are_noticed():
+    tokenizer = tiny.byte_level(bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    new, old = len(tokenizer), tokenizer.convert_tokens_to_ids("the")
+    assert special_ids(tokenizer) == {0}
+    assert shown(tokenizer, new) == f"⟨id {new}⟩"
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
+    assert special_ids(tokenizer) == {0, new}
+    assert shown(tokenizer, new) == "<|turn|>"
+    tokenizer.add_tokens(["wave"])
+    assert shown(tokenizer, new + 1) == "wave"
+    tokenizer.pad_token = "the"
+    assert special_ids(tokenizer) == {0, new, old}
+    tokenizer.pad_token = None
+    assert special_ids(tokenizer) == {0, new}

@@ -81,6 +81,14 @@ def sentencepiece():
     )
 
 
+def gapped():
+    """Ids 0 to 6, and 40 and 41; 41 is the end."""
+    words = {"<s>": 0, "the": 1, "sea": 2, "and": 3, "a": 4, "ship": 5, "in": 6, "storm": 40}
+    bare = Tokenizer(models.WordLevel({**words, "</s>": 41}, unk_token="the"))
+    bare.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=bare, bos_token="<s>", eos_token="</s>")
+
+
 # Models: two layers or as many as asked for, random
 
 
@@ -88,10 +96,10 @@ def gpt2(tokenizer, context=CONTEXT, layers=2):
     return load_model(gpt2_network(tokenizer, context, layers), tokenizer)
 
 
-def gpt2_network(tokenizer, context=CONTEXT, layers=2):
+def gpt2_network(tokenizer, context=CONTEXT, layers=2, vocabulary=None):
     torch.manual_seed(1)
     config = GPT2Config(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary or len(tokenizer),
         n_positions=context,
         n_embd=16,
         n_layer=layers,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sae_widgets.model import Model, logits, token_count
+from sae_widgets.model import Model, logits, nameless
 from sae_widgets.sae import SAE
 from sae_widgets.tokens import special_ids
 
@@ -32,8 +32,7 @@ def logit_lens(model: Model, sae: SAE, features: Sequence[int], n: int = 8) -> l
         sae.check_feature(feature)
     with torch.inference_mode():
         moved = logits(model, sae.W_dec[list(features)], sae.hook_out)
-    moved = moved[:, : token_count(model)]
-    marks = torch.zeros(moved.shape[1], dtype=torch.bool, device=moved.device)
+    marks = nameless(model).to(moved.device, copy=True)
     marks[[token for token in special_ids(model.tokenizer) if token < moved.shape[1]]] = True
     n = min(n, int((~marks).sum()))
     lenses = []

@@ -19,7 +19,7 @@ from sae_widgets.model.facts import (
     family,
     fingerprint,
     identity,
-    token_count,
+    nameless,
     vocabulary_size,
 )
 from sae_widgets.model.hooks import HookFunction, attached, lock, silent_hook, watched
@@ -48,11 +48,11 @@ __all__ = [
     "lock",
     "logits",
     "lowest_block",
+    "nameless",
     "read_below",
     "resting",
     "silent_hook",
     "state",
-    "token_count",
     "vocabulary_size",
     "watched",
     "without_bars",

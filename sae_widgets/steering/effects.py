@@ -20,9 +20,9 @@ from sae_widgets.model import (
     lock,
     logits,
     lowest_block,
+    nameless,
     resting,
     silent_hook,
-    token_count,
 )
 from sae_widgets.sae import SAE
 from sae_widgets.steering.arms import Arm
@@ -104,9 +104,11 @@ def effects(
     if not kl.isfinite().all():
         raise overflow(arms[1], int((~kl.isfinite()).nonzero()[0]) + 1)
     change = steered.exp() - base.exp()
-    n = min(n, change.shape[-1])
-    up, down = change.topk(n, dim=-1), (-change).topk(n, dim=-1)
-    top = steered.exp().topk(n, dim=-1)
+    none = nameless(model)
+    n = min(n, int((~none).sum()))
+    up = change.masked_fill(none, -torch.inf).topk(n, dim=-1)
+    down = (-change).masked_fill(none, -torch.inf).topk(n, dim=-1)
+    top = steered.topk(n, dim=-1)
     return Effects(
         ids=torch.tensor(list(ids)),
         kl=kl,
@@ -115,7 +117,7 @@ def effects(
         lost=down.indices,
         lost_by=-down.values,
         top=top.indices,
-        top_p=top.values,
+        top_p=top.values.exp(),
         top_by=change.gather(-1, top.indices),
     )
 
@@ -154,7 +156,7 @@ class Read:
     """What a text looks like under some arms."""
 
     logprob: Float[Tensor, "arm position d_vocab"]
-    """Of the next token."""
+    """Of the next token; -inf where an id is no token."""
     before: Mapping[str, Float[Tensor, "arm position d"]]
     """The activations at some hook points, ahead of the edits that act there."""
     after: Mapping[str, Float[Tensor, "arm position d"]]
@@ -202,7 +204,8 @@ def read(
         if prompts is not None:
             below = prompts.below(model, ids, lowest_block(model, watching))
         with attached(model, watching), resting(model, below, len(arms)):
-            found: Tensor = model(batch)[..., : token_count(model)].float().cpu()
+            found: Tensor = model(batch).float().cpu()
+    found = found.masked_fill(nameless(model), -torch.inf)
     for hook in watching:
         if not (hook in after or (hook in changes and changes[hook].calls)):
             raise RuntimeError(silent_hook(hook))
@@ -222,7 +225,8 @@ def divergence(
     base: Float[Tensor, "*batch d_vocab"], steered: Float[Tensor, "*batch d_vocab"]
 ) -> Float[Tensor, "*batch"]:
     """KL(base ‖ steered) of log-probabilities, in nats. Rounding takes none below zero."""
-    return (base.exp() * (base - steered)).sum(-1).clamp(min=0)
+    apart = (base - steered).masked_fill(base.isneginf(), 0.0)  # what is no token adds nothing
+    return (base.exp() * apart).sum(-1).clamp(min=0)
 
 
 Strong = Add | Set | Target | Floor | Ceiling | Replace | Rotate | Scale
@@ -419,7 +423,7 @@ def output_score(
         logprob = predictions(model, sae, ids, arms)[:, -1]
         best = logprob.gather(-1, promoted[some]).amax(-1)
         rank = (logprob > best[:, None]).sum(-1)
-        found.append((1 - rank / logprob.shape[-1]) * best.exp())
+        found.append((1 - rank / int((~nameless(model)).sum())) * best.exp())
     return torch.cat(found) if found else torch.zeros(0)
 
 
@@ -455,6 +459,6 @@ def _promoted(model: Model, sae: SAE, features: Sequence[int]) -> Int[Tensor, "f
     """The tokens that the direction of each feature promotes most."""
     found = []
     for some in torch.split(sae.W_dec[list(features)].detach(), AT_ONCE):
-        moved = logits(model, some, sae.hook_out)[:, : token_count(model)]
-        found.append(moved.topk(PROMOTED).indices.cpu())
+        moved = logits(model, some, sae.hook_out).cpu().masked_fill(nameless(model), -torch.inf)
+        found.append(moved.topk(PROMOTED).indices)
     return torch.cat(found)

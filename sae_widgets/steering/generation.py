@@ -28,8 +28,8 @@ from sae_widgets.model import (
     identity,
     lock,
     lowest_block,
+    nameless,
     silent_hook,
-    token_count,
 )
 from sae_widgets.sae import SAE
 from sae_widgets.steering.arms import Arm
@@ -200,7 +200,7 @@ def generate(
     stopped: Stopped = "length" if max_new_tokens <= room else "context"
     passes = Passes(model)
     passes.open = torch.ones(len(arms), dtype=torch.bool, device=device_of(model))
-    known = token_count(model)
+    barred = nameless(model).to(device_of(model))
     functions = {hook: change.during(passes, measure=True) for hook, change in changes.items()}
     untouched = cache and all(change.spares(len(ids)) for change in changes.values())
     prompts = prompts or Prompts()
@@ -243,7 +243,7 @@ def generate(
                 if not open_rows:
                     stopped = "end"
                     break
-            logits[:, known:] = -torch.inf
+            logits[:, barred] = -torch.inf
             chosen, found = choose(logits)
             new = chosen[:, None]
             row_tokens, row_logprob = chosen.tolist(), found.tolist()
