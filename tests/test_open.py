@@ -392,7 +392,7 @@ def test_code_beside_a_model_is_neither_run_nor_asked_about(bare, monkeypatch):
     [
         ("{", "a.ipynb", "nothing can be opened in 'a.ipynb': it is not a notebook: no JSON"),
         (notebook([]), "a.ipynb", "it shows no widget of sae_widgets"),
-        (notebook([], ["gone"]), "a.ipynb", "their state was not saved with it. In JupyterLab"),
+        (notebook([], ["gone"]), "a.ipynb", "neither its state, nor its picture below it. Run"),
         (notebook([{"_anywidget_id": "lib.Other"}]), "a.ipynb", "no widget of sae_widgets"),
         ("<p>hello", "a.html", "it shows no widget of sae_widgets"),
         (page([("evil", {})]), "a.html", "it shows no widget of sae_widgets"),

@@ -6,6 +6,7 @@
  */
 
 import type { AnyModel } from "@anywidget/types";
+import { framed } from "./framed";
 import heatmap from "./widgets/heatmap";
 import steering from "./widgets/steering";
 import training from "./widgets/training";
@@ -94,5 +95,6 @@ export function enliven(recording: Recording, page: Document): void {
   }
 }
 
+framed(document);
 const data = document.currentScript?.previousElementSibling?.textContent;
 if (data) enliven(JSON.parse(data), document);

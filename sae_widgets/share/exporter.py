@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
 from typing import Any
 
 from bs4 import BeautifulSoup, Doctype
@@ -12,8 +11,18 @@ from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 
 from sae_widgets.share.clean import STATE, mended
-from sae_widgets.share.recording import MARK, Recorded, image, policy, scripts, style, view
-from sae_widgets.share.stored import VIEW, record, traits_of
+from sae_widgets.share.kept import without_view
+from sae_widgets.share.recording import (
+    MARK,
+    Recorded,
+    image,
+    policy,
+    scripts,
+    style,
+    unpacked,
+    view,
+)
+from sae_widgets.share.stored import VIEW, part, record, shown_in, twin_of
 
 
 class SaeHTMLExporter(HTMLExporter):
@@ -41,12 +50,11 @@ class SaeHTMLExporter(HTMLExporter):
 def place_views(nb: NotebookNode) -> list[Recorded]:
     """Put a view of each of our widgets where it was displayed, in place of its twin.
 
-    Returns the widgets in the order of their views' numbers. Where a widget's state was not saved,
-    its twin stays.
+    Returns the widgets in the order of their views' numbers. Where of a widget nothing was
+    saved but what its twin shows, that stays.
     """
     widgets, _ = mended(nb.metadata.pop("widgets", None))
-    states = widgets[STATE]["state"]
-    ours = {id: made for id, model in states.items() if (made := Recorded.of(traits_of(model)))}
+    ours = shown_in(nb.cells, widgets[STATE]["state"])
     numbers = {id: number for number, id in enumerate(ours)}
     for cell in nb.cells:
         if "outputs" in cell:
@@ -63,23 +71,20 @@ def _replaced(
         output = rest.pop(0)
         model = record(record(output.get("data")).pop(VIEW, None)).get("model_id")
         if isinstance(model, str) and model in numbers:
-            twin = list(takewhile(_part, rest))
+            twin = twin_of(rest)
             del rest[: len(twin)]
-            image = "".join(_image(each) for each in twin if _part(each) == "picture")
+            image = "".join(_image(each) for each in twin if part(each) == "picture")
             output.data = {"text/html": view(numbers[model], image)}
         yield output
-
-
-def _part(output: Mapping[str, Any]) -> Any:
-    """Which part of a twin an output is, if any."""
-    return record(output.get("metadata")).get(MARK)
 
 
 def _image(output: Mapping[str, Any]) -> str:
     """The picture of a twin; nothing, if it was taken out, or is not as we left it."""
     told = record(record(output.get("metadata")).get("image/png"))
     try:
-        return image(output["data"]["image/png"], told["alt"], told["width"], told["height"])
+        # What it keeps of the widget is in the page's data.
+        png = without_view(unpacked(output["data"]["image/png"].replace("\n", "")))
+        return image(png, told["alt"], told["width"], told["height"])
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return ""
 

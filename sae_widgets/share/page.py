@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Iterable
 from pathlib import Path
@@ -60,5 +59,4 @@ def _panel(widget: object) -> Frame:
 
 def _image(panel: Frame) -> str:
     picture = Picture.of(panel)
-    png = base64.b64encode(picture.png).decode()
-    return image(png, picture.words, picture.width, picture.height)
+    return image(picture.png, picture.words, picture.width, picture.height)

@@ -76,6 +76,32 @@ def data(widgets: Iterable[Recorded]) -> str:
     return text.replace("<", "\\u003c")
 
 
+def decoded(recording: Any) -> list[Recorded]:
+    """The widgets in what `data` has written, or in whatever else was found in its place.
+
+    Raises a ValueError, TypeError, LookupError or AttributeError where it makes no sense.
+    """
+    values = recording["values"]
+    return [
+        Recorded(
+            each["name"],
+            {
+                name: unpacked(values[i]) if name in each["bytes"] else values[i]
+                for name, i in each["traits"].items()
+            },
+        )
+        for each in recording["widgets"]
+    ]
+
+
+def unpacked(text: Any) -> bytes:
+    """Bytes in base64; none, where it is something else."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError):
+        return b""
+
+
 def view(number: int, image: str) -> str:
     """Where a page shows the widget of this number: a picture of it, until the script is there.
 
@@ -84,10 +110,11 @@ def view(number: int, image: str) -> str:
     return f'<div class="jupyter-widgets-disconnected" data-sae-view="{number}">{image}</div>'
 
 
-def image(png: str, words: str, width: int, height: int) -> str:
-    """A picture in base64, with what it shows in words."""
+def image(png: bytes, words: str, width: int, height: int) -> str:
+    """A picture, with what it shows in words."""
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return (
-        f'<img src="data:image/png;base64,{html.escape(png)}" alt="{html.escape(words)}" '
+        f'<img src="{source}" alt="{html.escape(words)}" '
         f'width="{int(width)}" height="{int(height)}">'
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from sae_widgets.share.clean import STATE, mended, read_notebook
-from sae_widgets.share.recording import NAMES
+from sae_widgets.share.kept import view_in
+from sae_widgets.share.recording import MARK, NAMES, Recorded, decoded, unpacked
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -50,33 +51,60 @@ def stored_widgets(path: str | Path) -> list[Stored]:
 def _of_notebook(text: str) -> list[Stored]:
     notebook = read_notebook(text)
     widgets, _ = mended(notebook["metadata"].get("widgets") or {})
-    state = widgets[STATE]["state"]
-    seen = list(dict.fromkeys(_seen(notebook["cells"])))
-    if seen and not any(id in state for id in seen):
+    cells = notebook["cells"]
+    found = shown_in(cells, widgets[STATE]["state"])
+    if not found and any(True for _ in _seen(cells)):
         raise ValueError(
-            "it shows widgets, but their state was not saved with it. In JupyterLab, turn on "
-            "“Save Widget State Automatically” in the Settings menu, run the notebook and save "
-            "it; or run it with `jupyter nbconvert --execute --to notebook`"
+            "it shows no widget of sae_widgets of which anything was saved: neither its state, nor "
+            "its picture below it. Run the cell again and save the notebook"
         )
-    traits = [traits_of(state.get(id)) for id in seen]
-    found = [
-        Stored(NAMES[id], each)
-        for each in traits
-        if (id := str(each.get("_anywidget_id"))) in NAMES
-    ]
     if not found:
         raise ValueError("it shows no widget of sae_widgets")
+    return [Stored(each.name, each.traits) for each in found.values()]
+
+
+def shown_in(cells: Iterable[Any], states: Mapping[str, Any]) -> dict[str, Recorded]:
+    """Our widgets that the outputs of cells show, by the ids of their models, in their order.
+
+    A widget is what its state says. Jupyter saves states only where somebody has asked it to, and
+    may leave those of an earlier run: where there is none, it is what its picture keeps.
+    """
+    found: dict[str, Recorded] = {}
+    for id, after in _seen(cells):
+        widget = Recorded.of(traits_of(states[id])) if id in states else _kept(after)
+        if widget is not None:
+            found.setdefault(id, widget)
     return found
 
 
-def _seen(cells: list[Any]) -> Iterator[str]:
-    """The ids of the models that the outputs of cells show, in their order."""
+def _seen(cells: Iterable[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """The ids of the models that the outputs of cells show, each with the outputs after it."""
     for cell in cells:
         outputs = record(cell).get("outputs")
-        for output in outputs if isinstance(outputs, list) else ():
+        outputs = outputs if isinstance(outputs, list) else []
+        for place, output in enumerate(outputs, start=1):
             view = record(record(record(output).get("data")).get(VIEW))
             if isinstance(id := view.get("model_id"), str):
-                yield id
+                yield id, outputs[place:]
+
+
+def twin_of(after: Iterable[Any]) -> list[Any]:
+    """Of the outputs after a view, those of its twin."""
+    return list(takewhile(part, after))
+
+
+def part(output: Any) -> Any:
+    """Which part of a twin an output is, if any."""
+    return record(record(output).get("metadata")).get(MARK)
+
+
+def _kept(after: Iterable[Any]) -> Recorded | None:
+    """The widget that the picture of a twin keeps."""
+    for output in twin_of(after):
+        png = record(output.get("data")).get("image/png")
+        if widget := view_in(unpacked(png.replace("\n", "")) if isinstance(png, str) else b""):
+            return widget
+    return None
 
 
 def traits_of(model: Any) -> dict[str, Any]:
@@ -86,16 +114,8 @@ def traits_of(model: Any) -> dict[str, Any]:
     for buffer in map(record, apart if isinstance(apart, list) else ()):
         match buffer.get("path"):
             case [str(name)]:
-                found[name] = _bytes(buffer.get("data"))
+                found[name] = unpacked(buffer.get("data"))
     return found
-
-
-def _bytes(text: Any) -> bytes:
-    """Bytes in base64; none, where it is something else."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError):
-        return b""
 
 
 def record(value: Any) -> dict[str, Any]:
@@ -112,18 +132,7 @@ def _of_page(text: str) -> list[Stored]:
     page.close()
     for data in reversed(page.data):  # ours is at the end of the page
         try:
-            recording = json.loads(data)
-            values = recording["values"]
-            widgets = [
-                Stored(
-                    each["name"],
-                    {
-                        name: _bytes(values[i]) if name in each["bytes"] else values[i]
-                        for name, i in each["traits"].items()
-                    },
-                )
-                for each in recording["widgets"]
-            ]
+            widgets = [Stored(each.name, each.traits) for each in decoded(json.loads(data))]
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             continue  # other data than ours
         shown = [widgets[i] for i in dict.fromkeys(page.views) if i < len(widgets)]

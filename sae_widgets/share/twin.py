@@ -1,10 +1,14 @@
-"""The twin of a live widget: a picture and words that stay in the notebook when it no longer lives.
+"""The twin of a live widget: what stays in the notebook when it no longer lives.
 
-They are outputs of their own, below the view's: JupyterLab shows of one output the view alone,
-also where all it has to say is that there is no model. The words are the cell's, and never change
-after it, so that nbval, which compares text, can execute the notebook again. The picture, which
-nbval passes over, follows the widget. It is a PNG and nothing else: every viewer shows that,
-GitHub's too, whatever it thinks of HTML.
+That is words and a picture. They are outputs of their own, below the view's: JupyterLab shows of
+one output the view alone, also where all it has to say is that there is no model. The words are the
+cell's, and never change after it, so that nbval, which compares text, can execute the notebook
+again. The picture, which nbval passes over, follows the widget. It is a PNG and nothing else: every
+viewer shows that, GitHub's too, whatever it thinks of HTML.
+
+The picture keeps the widget itself, too (`kept.py`), and the words end in a script. In a notebook
+that is trusted, and where no live view is above them, the script puts what the picture keeps in
+the place of both: the widget as it was, in a frame that can reach nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +20,14 @@ import sys
 import textwrap
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from sae_widgets.share.kept import with_view
 from sae_widgets.share.picture import Picture
-from sae_widgets.share.recording import MARK
+from sae_widgets.share.recording import MARK, STATIC, Recorded
 from sae_widgets.widgets.panel import Frame
 from sae_widgets.widgets.worker import Check, Status, default_executor
 
@@ -41,6 +46,9 @@ STYLE = (
     # A live view is followed by its twin's words and its picture: both are hidden.
     f"{OUTPUT}:has(.sae-root)+{OUTPUT}:has(.sae-twin),"
     f"{OUTPUT}:has(.sae-root)+{OUTPUT}:has(.sae-twin)+{OUTPUT}:has(img),"
+    # A kept one is in the words' output, and takes the place of both.
+    ".sae-twin:has(+.sae-kept),"
+    f"{OUTPUT}:has(.sae-kept)+{OUTPUT}:has(img),"
     # So is a sentence in the place of a view, such as "model not found".
     f"{OUTPUT}:not(:has(>.jp-OutputArea-output>*)):has(+{OUTPUT} .sae-twin){{display:none}}"
 )
@@ -55,7 +63,13 @@ def leave_twin(panel: Frame) -> None:
 
 
 class Twin:
-    """The twin of one view of a widget."""
+    """The twin of one view of a widget.
+
+    The first widget of a kernel is the carrier: its picture has the script for the others'. One
+    whose view has gone, and its outputs with it, goes behind those that have one.
+    """
+
+    _all: ClassVar[list[Twin]] = []
 
     def __init__(self, panel: Frame, shell: Any) -> None:
         self._panel = panel
@@ -68,14 +82,43 @@ class Twin:
         while not panel.settled() and time.monotonic() < end:
             time.sleep(0.01)
         panel.observe(self._on_change, self._names)
-        picture = Picture.of(panel)
-        display(words_output(picture), metadata={MARK: "words"}, raw=True)  # type: ignore[no-untyped-call]
-        data, metadata = picture_output(picture)
+        words = words_output(Picture.of(panel))
+        self._join()
+        display(words, metadata={MARK: "words"}, raw=True)  # type: ignore[no-untyped-call]
+        data, metadata = self._output()
         self._shown = display(data, metadata=metadata, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         shell.events.register("post_run_cell", self._after_cell)
+        panel.on_gone(self._on_gone)
         panel.on_close(self._close)
 
+    def _output(self) -> tuple[dict[str, str], dict[str, Any]]:
+        return picture_output(self._panel, carrier=self in self._carriers())
+
+    def _carriers(self) -> list[Twin]:
+        """All twins of the first widget: one view of two may have gone, and nobody says which."""
+        return [twin for twin in self._all if twin._panel is self._all[0]._panel]
+
+    def _join(self) -> None:
+        """Become the last of those that have a view."""
+        self._all.append(self)
+        self._all.sort(key=lambda twin: twin._panel.gone)
+
+    def _on_gone(self) -> None:
+        before = self._carriers()
+        self._all.remove(self)
+        self._join()
+        for twin in self._carriers():
+            if twin not in before:
+                twin._carry()
+
+    def _carry(self) -> None:
+        """Draw the picture with the script, seen or not: the notebook may be saved any moment."""
+        self._stale = True
+        self._later.submit(0, lambda _check: self._draw())
+
     def _close(self) -> None:
+        self._on_gone()
+        self._all.remove(self)
         self._later.close()
         self._panel.unobserve(self._on_change, self._names)
         self._shell.events.unregister("post_run_cell", self._after_cell)
@@ -101,7 +144,7 @@ class Twin:
         with self._drawing:
             if self._stale and self._panel.settled():
                 self._stale = False
-                data, metadata = picture_output(Picture.of(self._panel))
+                data, metadata = self._output()
                 self._shown.update(data, metadata=metadata, raw=True)
 
 
@@ -110,17 +153,19 @@ def words_output(picture: Picture) -> dict[str, str]:
     marked = (
         f'<style>{STYLE}</style><details class="sae-twin"><summary>{SAYS}</summary>'
         f"<p>When its cell had run: {html.escape(picture.words)}</p></details>"
+        f"<script>{(STATIC / 'kept.js').read_text(encoding='utf-8')}</script>"
     )
     plain = "\n".join((SAYS, *textwrap.wrap(f"When its cell had run: {picture.words}", 88)))
     return {"text/html": marked, "text/plain": plain}
 
 
-def picture_output(picture: Picture) -> tuple[dict[str, str], dict[str, Any]]:
-    """The picture of a twin as an output, and its metadata."""
-    data = {
-        "image/png": base64.b64encode(picture.png).decode(),
-        "text/plain": "picture of the widget",
-    }
+def picture_output(panel: Frame, *, carrier: bool) -> tuple[dict[str, str], dict[str, Any]]:
+    """The picture of a twin as an output, and its metadata; see `with_view` for a carrier."""
+    picture = Picture.of(panel)
+    widget = Recorded.of(panel.get_state())
+    # A class of somebody's own is not in the script.
+    png = picture.png if widget is None else with_view(picture.png, widget, carrier=carrier)
+    data = {"image/png": base64.b64encode(png).decode(), "text/plain": "picture of the widget"}
     size = {"width": picture.width, "height": picture.height}
     return data, {MARK: "picture", "image/png": {**size, "alt": picture.words}}
 

@@ -59,6 +59,8 @@ class Frame(anywidget.AnyWidget):
         **traits: Any,
     ) -> None:
         self._at_close = []
+        self._at_gone: list[Callable[[], None]] = []
+        self.gone = False  # whether the last that was heard of a view is that it has gone
         self._twin = twin
         super().__init__(about=plain(dict(about)), **traits)
         self._executor = worker(self._show_status)
@@ -76,6 +78,10 @@ class Frame(anywidget.AnyWidget):
     def on_close(self, act: Callable[[], None]) -> None:
         """Do `act` when the widget is closed."""
         self._at_close.append(act)
+
+    def on_gone(self, act: Callable[[], None]) -> None:
+        """Do `act` whenever a view of the widget has gone: its cell was run again or deleted."""
+        self._at_gone.append(act)
 
     def close(self) -> None:
         """Part from the session and from the browser, and end the widget's threads."""
@@ -100,8 +106,14 @@ class Frame(anywidget.AnyWidget):
         self._show_status(Status(id, "error", sentence(error)))
 
     def _answer(self, _widget: object, content: Any, _buffers: object) -> None:
-        """Answer a ping, so that the browser knows that the kernel lives."""
-        if isinstance(content, dict) and content.get("kind") == "ping":
+        """Answer a ping, so that the browser knows that the kernel lives, and hear of its views."""
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if kind == "gone":
+            self.gone = True
+            for act in self._at_gone:
+                act()
+        if kind == "ping":
+            self.gone = False
             self._pinged = time.monotonic()
             self.send({"kind": "pong", "id": content.get("id")})
             put_off, self._put_off = self._put_off, {}

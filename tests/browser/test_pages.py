@@ -279,7 +279,7 @@ def notebook(*widgets, **traits):
     states = {}
     for widget in widgets:
         picture = Picture.of(widget)
-        png, metadata = picture_output(picture)
+        png, metadata = picture_output(widget, carrier=not made.cells)
         outputs = [
             ({VIEW: {"model_id": widget.model_id}, "text/plain": repr(widget)}, {}),
             (words_output(picture), {"sae_widgets": "words"}),

@@ -48,7 +48,15 @@ export function widget<T extends FrameTraits>(
         </Frame>,
         el,
       );
-      return () => render(null, el);
+      return () => {
+        render(null, el);
+        try {
+          // The kernel keeps what the notebook needs where there still is a view.
+          model.send({ kind: "gone" });
+        } catch {
+          // So has the connection.
+        }
+      };
     },
   };
 }
