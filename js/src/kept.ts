@@ -100,15 +100,15 @@ for (const words of document.querySelectorAll<HTMLElement>(".sae-twin:not([data-
     waiting = true;
     await new Promise((done) => setTimeout(done, GRACE));
     // What makes no sense is not looked at again.
-    const done = seen && words.isConnected && (await enliven(words, output).catch(() => true));
+    const shown = words.getClientRects().length > 0; // not below a live view
+    const done = shown && (await enliven(words, output).catch(() => true));
     if (done) {
       sight.disconnect();
       changes.disconnect();
     } else waiting = false;
   };
-  // Below a live view, they are hidden.
   const sight = new IntersectionObserver((entries) => {
-    seen = entries.at(-1)?.isIntersecting ?? false;
+    seen ||= entries.some((entry) => entry.isIntersecting);
     soon();
   });
   // Its picture, and the one with the script, may come later.
