@@ -131,6 +131,7 @@ class Shown:
         monkeypatch.setattr(twin, "default_executor", lambda _: AtOnce())
         monkeypatch.setattr(Twin, "_all", [])
         self.events = self
+        self.page = "a page"
 
     def display(self, data, **_):
         shown, place = self, len(self.pictures)
@@ -142,6 +143,9 @@ class Shown:
         if "image/png" in data:
             self.pictures.append(data["image/png"])
         return Handle()
+
+    def get_parent(self):
+        return {"header": {"session": self.page}}
 
     def register(self, *_): ...
 
@@ -188,6 +192,16 @@ def test_when_the_cell_of_the_carrier_goes_the_next_picture_has_the_script(shown
     Twin(heatmap("four"), shown)
     gone(third)
     assert shown.carriers() == [0, 2, 3]
+
+
+def test_a_cell_that_is_run_from_another_page_leaves_the_script_there(shown):
+    """Of views on a page that was closed or loaded again nobody hears that they have gone."""
+    for text in ("one", "two"):
+        Twin(heatmap(text), shown)
+    shown.page = "another"
+    for text in ("one", "two"):
+        Twin(heatmap(text), shown)
+    assert shown.carriers() == [0, 2]
 
 
 def test_a_widget_that_is_seen_again_has_not_gone(shown):

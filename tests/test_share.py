@@ -477,6 +477,7 @@ def test_a_picture_is_drawn_again_only_when_the_widget_has_come_to_rest(monkeypa
 
     class Shell:
         events = Events()
+        get_parent = dict
 
     monkeypatch.setattr(module, "display", lambda *_, **__: Handle())
     monkeypatch.setattr(module, "REST", 0.2)

@@ -64,7 +64,8 @@ async function enliven(words: HTMLElement, output: Element): Promise<boolean> {
   const frame = document.createElement("iframe");
   frame.title = "recorded widget";
   frame.setAttribute("sandbox", "allow-scripts");
-  frame.style.cssText = "display:block;width:100%;height:0;border:0";
+  // Of another scheme than what is in it, browsers paint a frame white.
+  frame.style.cssText = "display:block;width:100%;height:0;border:0;color-scheme:normal";
   const look = (): Look => {
     const style = getComputedStyle(frame);
     return { kind: "sae-look", values: LOOK.map((name) => style.getPropertyValue(name)) };

@@ -66,7 +66,7 @@ class Twin:
     """The twin of one view of a widget.
 
     The first widget of a kernel is the carrier: its picture has the script for the others'. One
-    whose view has gone, and its outputs with it, goes behind those that have one.
+    whose view has gone, or of which nobody would hear that, goes behind the others.
     """
 
     _all: ClassVar[list[Twin]] = []
@@ -82,6 +82,9 @@ class Twin:
         while not panel.settled() and time.monotonic() < end:
             time.sleep(0.01)
         panel.observe(self._on_change, self._names)
+        self._page = shell.get_parent().get("header", {}).get("session")
+        self._left = False  # whether cells are run from another page since: this may be closed
+        self._shown: Any = None
         words = words_output(Picture.of(panel))
         self._join()
         display(words, metadata={MARK: "words"}, raw=True)  # type: ignore[no-untyped-call]
@@ -99,16 +102,23 @@ class Twin:
         return [twin for twin in self._all if twin._panel is self._all[0]._panel]
 
     def _join(self) -> None:
-        """Become the last of those that have a view."""
+        before = self._carriers()
+        for twin in self._all:
+            twin._left |= twin._page != self._page
         self._all.append(self)
-        self._all.sort(key=lambda twin: twin._panel.gone)
+        self._order(before)
 
     def _on_gone(self) -> None:
         before = self._carriers()
         self._all.remove(self)
-        self._join()
+        self._all.append(self)
+        self._order(before)
+
+    def _order(self, before: list[Twin]) -> None:
+        """Put those that are there first; a carrier that was none is drawn again."""
+        self._all.sort(key=lambda twin: twin._panel.gone or twin._left)
         for twin in self._carriers():
-            if twin not in before:
+            if twin not in before and twin._shown is not None:
                 twin._carry()
 
     def _carry(self) -> None:
