@@ -20,6 +20,7 @@ export function framed(page: Document): void {
   const view = page.defaultView;
   if (!view || view.parent === view || !page.body.hasAttribute("data-sae-framed")) return;
   const tell = () => {
+    if (!page.querySelector(".sae-root")) return; // the notebook's picture says more
     const height = Math.ceil(page.body.getBoundingClientRect().height);
     view.parent.postMessage({ kind: "sae-height", height } satisfies Height, "*");
   };

@@ -6,6 +6,7 @@ import re
 import nbformat
 import plausible
 import pytest
+from nbconvert.exporters import HTMLExporter
 from playwright.sync_api import expect
 from test_heatmap import TEXT, cell, heatmap
 from test_steering import SEA, steering
@@ -354,6 +355,71 @@ def test_an_exported_notebook_reaches_nothing_whatever_is_in_its_outputs(visit):
     assert page.url.startswith("file:")
     assert not page.evaluate(PWNED)
     assert TEXT in page.locator(".sae-heatmap textarea").input_value()
+
+
+def plain(*widgets, **traits):
+    """What nbconvert itself makes of a notebook of which no state was saved."""
+    made = notebook(*widgets, **traits)
+    del made.metadata["widgets"]
+    page, _ = HTMLExporter().from_notebook_node(made)
+    return offline(page)
+
+
+def offline(page):
+    """Without what nbconvert itself asks the network for: a font, MathJax."""
+    return re.sub(r"<script src=.*?</script>|<link[^>]*>", "", page, flags=re.S)
+
+
+def test_the_widgets_that_pictures_keep_live_in_frames_and_each_is_there_once(visit):
+    page = visit(plain(heatmap(), with_recording()))
+    frames = page.locator("iframe.sae-kept")
+    expect(frames).to_have_count(2)
+    root = frames.nth(0).content_frame.locator(".sae-heatmap")
+    expect(root.locator(".sae-note").first).to_contain_text("Recorded")
+    high, all = frames.nth(0).bounding_box()["height"], root.bounding_box()["height"]
+    assert all <= high <= all + 20
+    panel = frames.nth(1).content_frame.locator(".sae-steering")
+    panel.get_by_role("slider").first.press("Home")
+    expect(panel.locator(".sae-pane").nth(1)).to_contain_text("131 at -0.6, 0:")
+    for hidden in (*page.locator(".sae-twin").all(), *page.locator("img").all()):
+        expect(hidden).to_be_hidden()
+
+
+def test_without_the_picture_that_has_the_script_the_others_stay_pictures(visit):
+    made = notebook(heatmap(), heatmap())
+    del made.metadata["widgets"]
+    del made.cells[0]
+    page = visit(offline(HTMLExporter().from_notebook_node(made)[0]))
+    page.wait_for_timeout(2000)
+    expect(page.get_by_role("img")).to_be_visible()
+    assert page.locator("iframe").count() == 0
+
+
+def test_a_kept_widget_reaches_neither_the_notebook_nor_a_network(visit, monkeypatch):
+    """Also where somebody has put another script into the picture."""
+    reach = (
+        "try { parent.pwned = 1 } catch {}\n"
+        "try { localStorage.a = 1; parent.pwned = 1 } catch {}\n"
+        "fetch('http://far.test/a').catch(() => {});\n"
+        "new Image().src = 'http://far.test/b';\n"
+        "parent.postMessage({ kind: 'sae-height', height: 1e9 }, '*');"
+    )
+    monkeypatch.setattr("sae_widgets.share.kept.script", lambda: reach)
+    page = visit(plain(heatmap(ATTACK, hostile_read)), troubled=True)
+    frame = page.locator("iframe.sae-kept")
+    expect(frame).to_be_attached()
+    page.wait_for_timeout(1000)
+    assert not page.evaluate(PWNED)
+    assert frame.bounding_box()["height"] == 20_000
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"values":[],"widgets":[{"name":"evil","traits":{}}]}'])
+def test_what_makes_no_sense_in_a_picture_leaves_it_a_picture(visit, monkeypatch, text):
+    monkeypatch.setattr("sae_widgets.share.kept.data", lambda _: text)
+    page = visit(plain(heatmap()), troubled=True)
+    page.wait_for_timeout(2500)
+    expect(page.get_by_role("img")).to_be_visible()
+    assert page.locator("iframe.sae-kept").count() == 0
 
 
 def test_a_view_hides_its_twin_and_a_missing_view_is_hidden_by_it(browser):
