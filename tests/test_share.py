@@ -29,7 +29,7 @@ from sae_widgets.share.clean import STATE
 from sae_widgets.share.color import HUES, INK, LINE, NEW, PAGE, WARM, WELL, ramp, shade
 from sae_widgets.share.exporter import SaeHTMLExporter
 from sae_widgets.share.flow import LINE_HEIGHT, MOST_LINES, Stretch, fork, lay, moved
-from sae_widgets.share.kept import without_view
+from sae_widgets.share.kept import view_in, without_view
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.recording import MARK, Recorded, data, policy, script
 from sae_widgets.share.sheet import SCALE, TEXT, Sheet, printable
@@ -531,6 +531,7 @@ def test_a_sanitizer_that_leaves_only_text_and_pictures_leaves_the_twin(executed
 def test_the_notebooks_of_the_project_have_their_twins_and_they_are_small():
     views = 0
     for path in NOTEBOOKS.glob("*.ipynb"):
+        scripts = 0
         for cell in nbformat.read(path, 4).cells:
             outputs = cell.get("outputs", [])
             for place, output in enumerate(outputs):
@@ -538,7 +539,14 @@ def test_the_notebooks_of_the_project_have_their_twins_and_they_are_small():
                     views += 1
                     words, picture = outputs[place + 1 : place + 3]
                     assert words.metadata["sae_widgets"] == "words"
-                    assert len(base64.b64decode(picture.data["image/png"])) <= 60_000
+                    png = base64.b64decode(picture.data["image/png"])
+                    assert len(without_view(png)) <= 60_000
+                    # What is recorded may take more; the script, once a notebook, 45 kB.
+                    assert view_in(png) is not None
+                    script = b"saEs" in png
+                    scripts += script
+                    assert len(png) - len(without_view(png)) <= 50_000 + 50_000 * script
+        assert scripts == 1
     assert views >= 3
 
 
