@@ -74,6 +74,22 @@ def test_a_transcoder_that_reads_the_heads_is_read_through_the_same_door(model):
     torch.testing.assert_close(found.column(3)[ORDINARY], sae.encode(z)[ORDINARY, 3])
 
 
+@pytest.mark.parametrize("hook", ["blocks.0.attn.hook_z", "blocks.0.mlp.hook_post"])
+def test_a_condition_on_what_a_transcoder_reads_knows_its_width(tokenizer, hook):
+    """Four heads of six entries, and an MLP of as many: not the 16 of what is written."""
+    model = tiny.llama(tokenizer, head_dim=6)
+    sae = SAE(16, 8, hook, d_in=24, hook_out="blocks.0.hook_mlp_out", pre_bias=False)
+    sae.requires_grad_(False)
+    every = sae.encode(activations(model, IDS, hook)[0].flatten(1))
+    feature = int(every[ORDINARY].std(0).argmax())
+    values = every[:, feature]
+    bound = float(values[ORDINARY].mean())
+    edit = sw.Add(5, 1.0, unit="raw", when=sw.Fires(feature, bound))
+    moved = change(model, sae, edit, "blocks.0.hook_mlp_out")[ORDINARY].norm(dim=1)
+    assert ((moved > 0) == (values[ORDINARY] > bound)).all()
+    assert 0 < (moved > 0).sum() < 4
+
+
 def test_the_lens_looks_at_what_a_transcoder_writes(model, transcoder):
     plain = SAE(16, 16, OUT).requires_grad_(False)
     plain.W_dec.copy_(transcoder.W_dec)

@@ -111,7 +111,7 @@ def gpt2_network(tokenizer, context=CONTEXT, layers=2, vocabulary=None):
     return GPT2LMHeadModel(config)
 
 
-def llama(tokenizer, layers=2):
+def llama(tokenizer, layers=2, head_dim=4):
     torch.manual_seed(2)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -121,6 +121,7 @@ def llama(tokenizer, layers=2):
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head_dim,
         bos_token_id=0,
         eos_token_id=0,
         pad_token_id=0,

@@ -188,7 +188,7 @@ def sensor(sense: Sense, saes: Mapping[str, SAE]) -> Sensor:
         sae = _sae_named(sense.sae, saes, sense)
         sae.check_feature(sense.feature)
         encode = sae.encoder([sense.feature])
-        return Sensor(sae.hook, sae.d_model, lambda x: encode(x)[..., 0])
+        return Sensor(sae.hook, sae.d_in, lambda x: encode(x)[..., 0])
     assert isinstance(sense, Near)
     if sense.hook is None and not saes:
         raise ValueError(f"{sense!r} does not say where to look; pass hook=, or an SAE")
