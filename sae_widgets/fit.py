@@ -19,6 +19,7 @@ from sae_widgets.model import (
     Reading,
     activations,
     attached,
+    begins,
     context_length,
     device_of,
     lock,
@@ -39,7 +40,8 @@ def check_fit(model: Model, sae: SAE, sample: str | None) -> None:
     `sample`: ordinary text. None: only the length of the activations is looked at.
     """
     text = "A" if sample is None else sample
-    ids = list(encode(model.tokenizer, text, limit=min(128, context_length(model))).ids)
+    limit = min(128, context_length(model))
+    ids = encode(model.tokenizer, text, limit=limit, begin=begins(model)).ids
     x, y = _read(model, sae, ids, sae.hook)
     check_width(sae, x.shape[-1])
     if sample is None or len(x) < 2:

@@ -40,13 +40,14 @@ class Encoded:
     """Tokens cut off the end because the model's context is full."""
 
 
-def encode(tokenizer: Any, text: str, *, limit: int) -> Encoded:
+def encode(tokenizer: Any, text: str, *, limit: int, begin: bool = True) -> Encoded:
     """Turn `text` into at most `limit` ids, with one beginning-of-text token if there is one.
 
-    Everything in `text` is text: a typed `<|endoftext|>` does not become the special token.
+    begin: put it there (see `sae_widgets.model.begins`). Everything in `text` is text: a typed
+    `<|endoftext|>` does not become the special token.
     """
     ids = _without_marks(tokenizer, text)
-    if tokenizer.bos_token_id is not None:
+    if begin and tokenizer.bos_token_id is not None:
         ids = [tokenizer.bos_token_id, *ids]
     return Encoded(ids[:limit], max(0, len(ids) - limit))
 

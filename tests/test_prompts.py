@@ -113,16 +113,6 @@ def test_under_other_hooks_every_prompt_is_read(any_model, sae, reads):
     assert go(any_model, sae, BASE, prompts=prompts) == alone
 
 
-def test_while_a_model_trains_nothing_is_remembered(any_model, sae, reads):
-    prompts = Prompts()
-    network = getattr(any_model, "original_model", any_model)
-    network.train()
-    for _ in range(2):
-        assert go(any_model, sae, BASE, prompts=prompts).hook_calls["prefill"] == 1
-    network.eval()
-    assert reads[0] == reads[5] == (1, 4)
-
-
 def test_only_the_newest_prompts_are_kept(model, sae):
     prompts = Prompts(kept=2)
     for prompt in ([0, 1], [0, 2], [0, 3], [0, 2]):

@@ -106,7 +106,7 @@ def _to_config(sae: SAE, dtype: torch.dtype, hashes: Mapping[str, str]) -> dict[
             "hook_name": sae.hook,
             "neuronpedia_id": sae.provenance.get("neuronpedia"),
             **({"hook_name_out": sae.hook_out} if sae.is_transcoder else {}),
-            "prepend_bos": True,
+            "prepend_bos": sae.provenance.get("prepend_bos", True),
             "sae_widgets": {
                 "name": sae.name,
                 "title": sae.title,

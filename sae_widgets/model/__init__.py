@@ -6,7 +6,7 @@ and 4) and the HookedTransformer of TransformerLens 3; everything else sees the 
 
 from sae_widgets.model.below import lowest_block, read_below
 from sae_widgets.model.blocks import Below, resting
-from sae_widgets.model.bridge import Model, load_model, without_bars
+from sae_widgets.model.bridge import Model
 from sae_widgets.model.directions import logits
 from sae_widgets.model.facts import (
     block_name,
@@ -19,12 +19,13 @@ from sae_widgets.model.facts import (
     family,
     fingerprint,
     identity,
-    nameless,
     vocabulary_size,
 )
 from sae_widgets.model.hooks import HookFunction, attached, lock, silent_hook, watched
+from sae_widgets.model.load import load_model, without_bars
 from sae_widgets.model.reading import Reading, activations, activations_at
 from sae_widgets.model.unchanged import state
+from sae_widgets.model.vocabulary import begins, check_vocabulary, nameless
 
 __all__ = [
     "Below",
@@ -34,10 +35,12 @@ __all__ = [
     "activations",
     "activations_at",
     "attached",
+    "begins",
     "block_name",
     "check_hook",
     "check_inference",
     "check_tokens",
+    "check_vocabulary",
     "context_length",
     "device_of",
     "end_of_text",

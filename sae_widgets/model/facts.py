@@ -5,12 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor, nn
 
 from sae_widgets.model.bridge import Model, network_of
@@ -61,24 +58,6 @@ def context_length(model: Model) -> int:
 def vocabulary_size(model: Model) -> int:
     """How many logits the model gives."""
     return int(model.cfg.d_vocab)
-
-
-def nameless(model: Model) -> Bool[Tensor, " d_vocab"]:
-    """Which ids are no tokens of the tokenizer's: vocabularies are padded, and some have gaps.
-
-    It is remembered, so nobody may write into it.
-    """
-    if model.tokenizer is None:
-        return torch.zeros(vocabulary_size(model), dtype=torch.bool, device="cpu")
-    return _nameless(model.tokenizer, len(model.tokenizer), vocabulary_size(model))
-
-
-@lru_cache(maxsize=16)
-def _nameless(tokenizer: Any, _length: int, size: int) -> Tensor:
-    """`_length`, which the tokenizer has now, tells when tokens were added."""
-    found = torch.ones(size, dtype=torch.bool, device="cpu")
-    found[[token for token in tokenizer.get_vocab().values() if token < size]] = False
-    return found
 
 
 def family(model: Model) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_widgets.model.blocks import Below, resting
 from sae_widgets.model.bridge import Model, network_of
-from sae_widgets.model.facts import check_hook, device_of
+from sae_widgets.model.facts import check_hook, check_inference, device_of
 from sae_widgets.model.hooks import HookFunction, attached, lock, silent_hook
 
 
@@ -64,6 +64,7 @@ class Reading:
     """
 
     def __init__(self, model: Model, *, cache: bool = True) -> None:
+        check_inference(model)
         self._model = model
         self._network = network_of(model)
         self._wants_cache = cache

@@ -9,7 +9,7 @@ import torch
 
 from sae_widgets.explain import Lens, logit_lens
 from sae_widgets.features import Features, capture
-from sae_widgets.model import Model, context_length
+from sae_widgets.model import Model, begins, context_length
 from sae_widgets.sae import SAE
 from sae_widgets.session.catalogue import Catalogue, digits
 from sae_widgets.tokens import Encoded, encode, pieces, shown
@@ -24,7 +24,8 @@ def read(
 ) -> HeatmapView:
     """What a heatmap shows of a text, which is cut where the model's context ends."""
     check()
-    encoded = encode(model.tokenizer, text, limit=context_length(model))
+    limit = context_length(model)
+    encoded = encode(model.tokenizer, text, limit=limit, begin=begins(model))
     features = capture(model, sae, encoded.ids)
     check()
     spelled = pieces(model.tokenizer, encoded.ids)

@@ -18,7 +18,14 @@ from torch import Tensor
 from sae_widgets.features import Features, capture
 from sae_widgets.fit import check_fit
 from sae_widgets.formats import AnySAE, as_sae
-from sae_widgets.model import Model, check_hook, check_inference, device_of
+from sae_widgets.model import (
+    Model,
+    begins,
+    check_hook,
+    check_inference,
+    check_vocabulary,
+    device_of,
+)
 from sae_widgets.sae import SAE
 from sae_widgets.session.catalogue import Catalogue
 from sae_widgets.session.labels import Labels, read_labels
@@ -108,6 +115,7 @@ class Session(traitlets.HasTraits):
                 "load_model(model, tokenizer)"
             )
         check_inference(model)
+        check_vocabulary(model)
         self.model = model
         self.saes = _named([as_sae(each) for each in (sae, *saes)])
         self.chosen = next(iter(self.saes))
@@ -701,7 +709,8 @@ class Session(traitlets.HasTraits):
     def _encode(self, text: str | Chat) -> Encoded:
         """The tokens of a text, however many."""
         if isinstance(text, str):
-            return encode(self.model.tokenizer, text, limit=2**31)
+            begin = begins(self.model)
+            return encode(self.model.tokenizer, text, limit=2**31, begin=begin)
         return encode_chat(self.model.tokenizer, text, limit=2**31)
 
     def _split(self, text: str | Chat, prompt: str | Chat | None) -> tuple[list[int], int | None]:

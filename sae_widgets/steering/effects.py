@@ -15,6 +15,7 @@ from sae_widgets.model import (
     Model,
     activations,
     attached,
+    check_inference,
     check_tokens,
     device_of,
     lock,
@@ -178,6 +179,7 @@ def read(
     prompts: where to look up what the blocks below all edits and `hooks` make of `ids`, or to keep
     it for the next time; None: they run for every arm.
     """
+    check_inference(model)
     ids = _readable(model, ids)
     changes = compile_arms(model, sae, arms)
     passes = Passes(model)

@@ -30,6 +30,8 @@ class Corpus:
     tokenizer: Any
     context: int
     column: str = "text"
+    begin: bool = True
+    """Put the beginning-of-text token there, if the tokenizer has one."""
 
     def __post_init__(self) -> None:
         check_texts(self.texts, self.column)
@@ -45,7 +47,7 @@ class Corpus:
     def part(self, part: int, parts: int) -> Iterator[list[int]]:
         """The contexts of every `parts`-th text, from text number `part` on."""
         bos = self.tokenizer.bos_token_id
-        start = [] if bos is None else [bos]
+        start = [bos] if self.begin and bos is not None else []
         room = self.context - len(start)
         strings = self._strings(part, parts)
         while some := list(islice(strings, AT_ONCE)):

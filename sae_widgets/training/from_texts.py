@@ -21,7 +21,15 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from sae_widgets.formats import save_sae
-from sae_widgets.model import Model, check_hook, check_inference, context_length, identity
+from sae_widgets.model import (
+    Model,
+    begins,
+    check_hook,
+    check_inference,
+    check_vocabulary,
+    context_length,
+    identity,
+)
 from sae_widgets.sae import SAE
 from sae_widgets.tokens import special_ids
 from sae_widgets.training import agree
@@ -89,7 +97,7 @@ class Plan:
     @property
     def corpus(self) -> Corpus:
         context = min(self.recipes[0].context, context_length(self.model))
-        return Corpus(self.texts, self.model.tokenizer, context, self.column)
+        return Corpus(self.texts, self.model.tokenizer, context, self.column, begins(self.model))
 
     def run(
         self,
@@ -256,6 +264,7 @@ def finished(learners: Learners, stream: Stream, about: Mapping[str, Any]) -> li
         sae = learner.finished()
         sae.stats = statistics(sae, seen[sae.hook], seen[sae.hook_out])
         sae.provenance = about_sae(about, learner.recipe, int(learner.seen))
+        sae.provenance["prepend_bos"] = stream.corpus.begin
         sae.placebo = FROZEN if learner.recipe.frozen else None
         saes.append(sae.to("cpu"))
     return saes
@@ -279,6 +288,7 @@ def check(model: Model, recipes: Sequence[Recipe]) -> None:
             "load_model(model, tokenizer)"
         )
     check_inference(model)
+    check_vocabulary(model)
     if not recipes:
         raise ValueError("no recipe was given, so there is nothing to train")
     for recipe in recipes:

@@ -17,6 +17,7 @@ from sae_widgets.model import (
     HookFunction,
     Model,
     attached,
+    begins,
     check_hook,
     context_length,
     device_of,
@@ -130,7 +131,8 @@ def quality(
     """
     check_hook(model, sae.hook)
     check_hook(model, sae.hook_out)
-    corpus = Corpus(texts, model.tokenizer, min(context, context_length(model)), column)
+    length = min(context, context_length(model))
+    corpus = Corpus(texts, model.tokenizer, length, column, begins(model))
     hooks = list(dict.fromkeys([sae.hook, sae.hook_out]))
     seen = Stream(model, hooks, corpus, 1, 1).sample(vectors)
     x, y = seen[sae.hook], seen[sae.hook_out]
