@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import SafetensorError, safe_open
+
 RUN = "run.json"
 COMPLETE = "trainer_state.json"  # the trainer writes it last
+WEIGHTS = "model.safetensors"
+PICKLED = ("optimizer.pt", "scheduler.pt")
+CHANCE = "rng_state*.pth"  # one of each process
 
 Existing = Literal["refuse", "resume", "replace"]
 """What to do with a run that is in the folder: nothing, go on with it, or throw it away."""
@@ -40,9 +46,64 @@ def check(folder: Path, existing: str) -> None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    found = [path for path in folder.glob("checkpoint-*") if _is_complete(path)]
-    return max(found, key=step_of, default=None)
+    """The newest checkpoint that is whole."""
+    return next((path for path in checkpoints(folder) if damage(path) is None), None)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All that bear the name of one, the newest first."""
+    found = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=step_of, reverse=True)
+
+
+_NAME = re.compile(r"checkpoint-\d+")
+
+
+def begin_from(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that is whole to the last byte, and what is to be said of newer ones.
+
+    None where no checkpoint was written to its end. Raises a ValueError where some were, but none
+    is whole any more: to begin anew would throw away what may still be mended.
+    """
+    broken: dict[Path, str] = {}
+    for path in checkpoints(folder):
+        wrong = damage(path, thorough=True)
+        if wrong is None:
+            said = [f"{each} is passed over: {why}" for each, why in broken.items()]
+            return path, [f"{each}. The run goes on from {path.name}" for each in said]
+        broken[path] = wrong
+    if any(_is_complete(path) for path in broken):
+        reasons = "; ".join(f"{each}: {why}" for each, why in broken.items())
+        raise ValueError(
+            f"no checkpoint of this run is whole any more, so it cannot be gone on with. {reasons}."
+            " Put back what is missing, or pass existing='replace' (--replace) to begin anew"
+        )
+    return None, [f"{each} is passed over: {why}" for each, why in broken.items()]
+
+
+def damage(checkpoint: Path, *, thorough: bool = False) -> str | None:
+    """What keeps a run from going on from a checkpoint to the same weights; None: nothing.
+
+    thorough: read everything, and not only where it ends.
+    """
+    if not _is_complete(checkpoint):
+        return f"{COMPLETE} is missing or cut off, so it was not written to its end"
+    try:
+        with safe_open(checkpoint / WEIGHTS, "pt"):
+            pass
+    except (OSError, SafetensorError) as error:
+        return f"{WEIGHTS} cannot be read ({error})"
+    chance = sorted(path.name for path in checkpoint.glob(CHANCE))
+    for name in (*PICKLED, *(chance or [CHANCE.replace("*", "")])):
+        try:
+            with zipfile.ZipFile(checkpoint / name) as archive:
+                if thorough and (bad := archive.testzip()) is not None:
+                    return f"{name} is damaged at {bad!r}"
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except (OSError, zipfile.BadZipFile) as error:
+            return f"{name} cannot be read ({error})"
+    return None
 
 
 def step_of(checkpoint: Path) -> int:
@@ -56,8 +117,6 @@ def history(checkpoint: Path) -> list[dict[str, Any]]:
 
 
 def _is_complete(checkpoint: Path) -> bool:
-    if not re.fullmatch(r"checkpoint-\d+", checkpoint.name):
-        return False
     try:
         _log(checkpoint)
     # The run was killed, or the disk full, while it was written.

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from warnings import warn
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
@@ -105,8 +106,12 @@ class Plan:
         *,
         progress: bool = True,
         check: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = warn,
     ) -> list[SAE]:
-        """Carry it out. While activations are made, `check` may raise what ends it."""
+        """Carry it out. While activations are made, `check` may raise what ends it.
+
+        `say` is told what the person should know.
+        """
         first, place = self.recipes[0], self.place
         with ExitStack() as stack:
             stack.enter_context(alone())
@@ -115,7 +120,9 @@ class Plan:
             out = place or Path(stack.enter_context(TemporaryDirectory(prefix="sae-widgets-")))
             every = None if place is None else self.save_every or max(1, first.steps // 10)
             settings = arguments(first, str(out), every, streaming=True)
-            checkpoint = None if place is None else begins_at(place, self.existing, settings)
+            checkpoint = None
+            if place is not None:
+                checkpoint = begins_at(place, self.existing, settings, say)
             stream = replace(streamed(self.model, self.corpus, self.recipes, settings), check=check)
             widths = {hook: x.shape[1] for hook, x in stream.sample(1).items()}
             recipes = [r.filled(widths[r.hooks[-1]], stream.shards) for r in self.recipes]
@@ -202,14 +209,19 @@ def train_several(
     return plan.run(callbacks, progress=progress)
 
 
-def begins_at(place: Path, existing: Existing, settings: TrainingArguments) -> Path | None:
+def begins_at(
+    place: Path, existing: Existing, settings: TrainingArguments, say: Callable[[str], None]
+) -> Path | None:
     """The checkpoint that the run goes on from, if from any: all processes must see the same."""
 
-    def look() -> Path | None:
+    def look() -> tuple[Path | None, list[str]]:
         kept.check(place, existing)
-        return kept.last_checkpoint(place) if existing == "resume" else None
+        return kept.begin_from(place) if existing == "resume" else (None, [])
 
-    found = agree.together(look, settings.device)
+    found, told = agree.together(look, settings.device)
+    if settings.process_index == 0:
+        for each in told:
+            say(each)
     step = torch.tensor(-1 if found is None else kept.step_of(found), device=settings.device)
     if agree.smallest(step) != agree.largest(step):
         sees = "no checkpoint" if found is None else found.name

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from sae_widgets.training.folder import begin, check, compare, last_checkpoint
 
@@ -10,6 +12,9 @@ from sae_widgets.training.folder import begin, check, compare, last_checkpoint
 def write_checkpoint(folder, step, state='{"log_history": []}'):
     path = folder / f"checkpoint-{step}"
     path.mkdir(parents=True)
+    save_file({"x": torch.zeros(2)}, path / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({}, path / name)
     (path / "trainer_state.json").write_text(state)
     return path
 

@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+import zipfile
 
 import pytest
 import torch
@@ -141,7 +142,73 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(model, whol
     with pytest.raises(KeyboardInterrupt):
         trained(model, run, save_every=3, callbacks=[KillAt(8)])
     (run / "checkpoint-6" / "trainer_state.json").write_text('{"global_st')
-    assert same(trained(model, run, existing="resume", save_every=3), whole)
+    with pytest.warns(UserWarning, match=r"checkpoint-6 is passed over.*goes on from checkpoint-3"):
+        assert same(trained(model, run, existing="resume", save_every=3), whole)
+
+
+PARTS = ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.fixture(scope="module")
+def killed(model, tmp_path_factory):
+    """Killed after eight steps, of which checkpoints keep three and six."""
+    run = tmp_path_factory.mktemp("killed") / "run"
+    with pytest.raises(KeyboardInterrupt):
+        trained(model, run, save_every=3, callbacks=[KillAt(8)])
+    return run
+
+
+@pytest.mark.parametrize("part", [*PARTS, "trainer_state.json"])
+@pytest.mark.parametrize("harm", ["missing", "cut off", "empty"])
+def test_a_checkpoint_that_lacks_something_is_passed_over_for_the_one_before(
+    model, whole, killed, tmp_path, part, harm
+):
+    run = shutil.copytree(killed, tmp_path / "run")
+    path = run / "checkpoint-6" / part
+    {"missing": type(path).unlink, "cut off": cut, "empty": lambda path: path.write_bytes(b"")}[
+        harm
+    ](path)
+    with pytest.warns(UserWarning, match=rf"6 is passed over: {part} (is|can).*from checkpoint-3"):
+        assert same(trained(model, run, existing="resume", save_every=3), whole)
+
+
+def test_a_byte_that_is_another_is_noticed(model, whole, killed, tmp_path):
+    run = shutil.copytree(killed, tmp_path / "run")
+    path = run / "checkpoint-6" / "optimizer.pt"
+    with zipfile.ZipFile(path) as archive:
+        part = archive.read(max(archive.infolist(), key=lambda entry: entry.file_size))
+    data = bytearray(path.read_bytes())
+    data[data.index(part) + len(part) // 2] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"checkpoint-6 is passed over: optimizer\.pt is damaged"):
+        assert same(trained(model, run, existing="resume", save_every=3), whole)
+
+
+def test_where_no_checkpoint_is_whole_any_more_nothing_is_begun_anew(model, killed, tmp_path):
+    run = shutil.copytree(killed, tmp_path / "run")
+    (run / "checkpoint-3" / "scheduler.pt").unlink()
+    cut(run / "checkpoint-6" / "optimizer.pt")
+    with pytest.raises(
+        ValueError,
+        match=r"no checkpoint of this run is whole any more.*checkpoint-6: optimizer\.pt cannot "
+        r"be read.*checkpoint-3: scheduler\.pt is missing.*--replace",
+    ):
+        trained(model, run, existing="resume")
+    assert (run / "checkpoint-3" / "optimizer.pt").is_file()
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_first_checkpoint_begins_anew(
+    model, whole, killed, tmp_path
+):
+    run = shutil.copytree(killed, tmp_path / "run")
+    shutil.rmtree(run / "checkpoint-6")
+    (run / "checkpoint-3" / "trainer_state.json").unlink()
+    with pytest.warns(UserWarning, match=r"checkpoint-3 is passed over: trainer_state\.json"):
+        assert same(trained(model, run, existing="resume", save_every=5), whole)
 
 
 def test_a_run_is_not_overwritten_unless_asked(model, whole, tmp_path):
