@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from sae_widgets.files import put
 from sae_widgets.share.clean import cleaned, rewrite
 
 app = typer.Typer(
@@ -286,9 +286,7 @@ def copy_notebooks(folder: Path) -> None:
             if target.exists():
                 typer.echo(f"kept    {target} (yours; delete it to get a fresh copy)")
                 continue
-            beside = target.with_suffix(".part")
-            shutil.copyfile(notebook, beside)
-            beside.replace(target)
+            put(target, notebook.read_bytes())
             typer.echo(f"copied  {target}")
     except OSError as error:
         stop(f"cannot write to {folder}: {error.strerror}. Name another folder.")

@@ -240,7 +240,7 @@ def test_an_sae_that_cannot_be_put_in_its_place_leaves_the_old_one_there(
     rename = Path.rename
 
     def full(self, target):
-        if Path(target) == tmp_path / "s" and not self.name.endswith("-old"):
+        if Path(target) == tmp_path / "s" and not self.name.endswith(".old"):
             raise OSError("no space left on device")
         return rename(self, target)
 

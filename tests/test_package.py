@@ -16,6 +16,7 @@ PACKAGE = ROOT / "sae_widgets"
 
 # A module imports only lower ranks, and its own package.
 RANKS = {
+    "files": 0,
     "model": 0,
     "tokens": 0,
     "sae": 0,

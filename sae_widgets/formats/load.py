@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from sae_widgets.files import recover
 from sae_widgets.formats import (
     dictionary_learning,
     gemma_scope,
@@ -126,6 +127,7 @@ def as_sae(sae: Any) -> SAE:
 def _find(source: str | Path, inside: str) -> tuple[Files, str]:
     """The files, and a name for what is in them."""
     path = Path(source).expanduser()
+    recover(path)  # where saving it was interrupted
     if path.exists():
         path = path / inside
         if not path.exists():

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sae_widgets.files import recover, whole_folder
 from sae_widgets.formats import saelens
 from sae_widgets.formats.canonical import Asked, Canonical
 from sae_widgets.formats.files import Files, open_tensors
@@ -36,32 +34,20 @@ STATS = "stats.safetensors"
 def save_sae(sae: SAE, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Path:
     """Write `sae` into `folder`, replacing an SAE that is there. `dtype` is that of the weights.
 
-    Everything is written beside `folder` first, so that a crash leaves the old one whole.
+    Everything is written beside `folder` first: whatever ends the program, the old SAE or the new
+    one is whole, and `load_sae` finds it. Raises an OSError that names the folder if it cannot be
+    written, as on a full disk.
     """
     folder = Path(folder)
+    recover(folder)
     if folder.exists() and not (folder / CONFIG).is_file() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} holds something that is not an SAE; choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        os.chmod(new, 0o755)
+    with whole_folder(folder) as new:
         save_file(_to_tensors(sae, dtype), new / WEIGHTS)
         if sae.stats is not None:
             save_file(_stats_to_tensors(sae.stats), new / STATS)
         config = json.dumps(_to_config(sae, dtype, _hashes(new)), indent=2, sort_keys=True)
         (new / CONFIG).write_text(config + "\n", encoding="utf-8")
-        old = new.with_name(new.name + "-old")
-        if folder.exists():
-            folder.rename(old)
-        try:
-            new.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return folder
 
 

@@ -10,11 +10,12 @@ import errno
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sae_widgets.files import put
 
 STATE = "application/vnd.jupyter.widget-state+json"
 VERSION = {"version_major": 2, "version_minor": 0}
@@ -62,22 +63,6 @@ def rewrite(path: Path, data: bytes) -> None:
     if not (mode & 0o222 and os.access(path, os.W_OK)):
         raise PermissionError(errno.EACCES, "the file is write-protected")
     put(path, data)
-
-
-def put(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: beside what is there, which it then replaces."""
-    path = path.resolve()
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # Reading

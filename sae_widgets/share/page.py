@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
-from sae_widgets.share.clean import put
+from sae_widgets.files import put
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.recording import Recorded, image, policy, scripts, style, view
 from sae_widgets.widgets.panel import Frame

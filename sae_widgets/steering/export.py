@@ -6,7 +6,7 @@ An edit that says more than that is refused rather than exported as something el
 
 from __future__ import annotations
 
-import os
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_widgets.files import whole
 from sae_widgets.model import Model, block_name, family
 from sae_widgets.sae import SAE
 from sae_widgets.steering.acts import Push
@@ -91,12 +92,8 @@ def export(path: str | Path, model: Model, sae: SAEs, edits: Sequence[AnyEdit]) 
     write = next((write for end, write in kinds.items() if path.name.endswith(end)), None)
     if write is None:
         raise ValueError(f"the name ends in one of {', '.join(kinds)}; got {path.name!r}")
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole(path) as part:
         write(part, model, by_name(sae), edits)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
@@ -132,7 +129,7 @@ def _steering_vectors(
 ) -> None:
     """The arguments of a `SteeringVector`."""
     found = {"layer_activations": layer_vectors(edits, saes), "layer_type": "decoder_block"}
-    torch.save(found, path)
+    _save(found, path)
 
 
 def _lm_eval(path: Path, model: Model, saes: Mapping[str, SAE], edits: Sequence[AnyEdit]) -> None:
@@ -146,7 +143,14 @@ def _lm_eval(path: Path, model: Model, saes: Mapping[str, SAE], edits: Sequence[
         }
         for layer, vector in layer_vectors(edits, saes).items()
     }
-    torch.save(found, path)
+    _save(found, path)
+
+
+def _save(found: Any, path: Path) -> None:
+    """By way of memory: torch says of a full disk neither that it is full nor which file it was."""
+    data = io.BytesIO()
+    torch.save(found, data)
+    path.write_bytes(data.getvalue())
 
 
 def _code(path: Path, model: Model, saes: Mapping[str, SAE], edits: Sequence[AnyEdit]) -> None:  # noqa: ARG001

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from sae_widgets.files import named, put
 from sae_widgets.steering.edits import AnyEdit, edit_from_json
 
 FILE = "steering-presets.json"
 FORMAT = "sae_widgets presets 1"
+PATIENCE = 10.0
+"""Seconds that a change waits for those of other programs: one takes milliseconds."""
 
 
 class Presets(MutableMapping[str, tuple[AnyEdit, ...]]):
     """A dictionary from names to edits that lives in the file `path`.
 
     The file is read at every use, so that notebooks side by side see each other's presets, and is
-    replaced as a whole, so that it is never half-written. Whatever else it holds is an error and
-    is left alone. `changed` is called after each change.
+    replaced as a whole, so that it is never half-written. Who changes it holds a lock beside it
+    from reading to writing, so that of two that write at once both are kept. Whatever else it
+    holds is an error and is left alone. `changed` is called after each change.
     """
 
     def __init__(self, path: str | Path = FILE, changed: Callable[[], None] = lambda: None) -> None:
@@ -33,12 +39,12 @@ class Presets(MutableMapping[str, tuple[AnyEdit, ...]]):
     def __setitem__(self, name: str, edits: Sequence[AnyEdit]) -> None:
         if not name.strip():
             raise ValueError("a preset needs a name; got an empty one")
-        self._write({**self._read(), name.strip(): tuple(edits)})
+        with self._changing() as known:
+            known[name.strip()] = tuple(edits)
 
     def __delitem__(self, name: str) -> None:
-        known = self._read()
-        del known[name]
-        self._write(known)
+        with self._changing() as known:
+            del known[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
@@ -68,16 +74,26 @@ class Presets(MutableMapping[str, tuple[AnyEdit, ...]]):
                 "anew."
             ) from error
 
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, tuple[AnyEdit, ...]]]:
+        """What is known, to be changed: it is written when the block ends."""
+        try:
+            lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=PATIENCE)
+            with named(self.path), lock:
+                known = self._read()
+                yield known
+                self._write(known)
+        except Timeout as error:
+            raise TimeoutError(
+                f"{self.path} is being changed by another program, which did not end in "
+                f"{PATIENCE:.0f} seconds; nothing was changed. Try again"
+            ) from error
+        self._changed()
+
     def _write(self, known: dict[str, tuple[AnyEdit, ...]]) -> None:
         record: dict[str, Any] = {
             "format": FORMAT,
             "presets": {name: [edit.to_json() for edit in edits] for name, edits in known.items()},
         }
         text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False)
-        part = self.path.with_name(f".{self.path.name}.part")
-        try:
-            part.write_text(text + "\n", encoding="utf-8")
-            os.replace(part, self.path)
-        finally:
-            part.unlink(missing_ok=True)
-        self._changed()
+        put(self.path, (text + "\n").encode())

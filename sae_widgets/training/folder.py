@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
+from sae_widgets.files import put
+
 RUN = "run.json"
 COMPLETE = "trainer_state.json"  # the trainer writes it last
 WEIGHTS = "model.safetensors"
@@ -139,7 +141,7 @@ def begin(folder: Path, run: Mapping[str, Any]) -> None:
             else:
                 shutil.rmtree(path)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    put(folder / RUN, (json.dumps(run, indent=2) + "\n").encode())
 
 
 def saes_in(folder: Path) -> list[Path]:
@@ -160,7 +162,8 @@ def compare(folder: Path, run: Mapping[str, Any]) -> None:
         kept = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{path} is corrupt, so the run cannot be gone on with: {error}"
+            f"{path} is corrupt, so the run cannot be gone on with: {error}. Pass "
+            "existing='replace' (--replace) to begin it anew, or name another folder"
         ) from error
     for what, now in json.loads(json.dumps(run)).items():
         before = kept.get(what)
