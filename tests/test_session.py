@@ -1,7 +1,9 @@
 """A session: what its widgets are told, what they share, and what it refuses."""
 
+import gc
 import json
 import threading
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,7 @@ import sae_widgets as sw
 from sae_widgets.features import capture
 from sae_widgets.model import activations
 from sae_widgets.session import SAMPLE
+from sae_widgets.share import twin
 from sae_widgets.steering.presets import Presets
 from sae_widgets.tokens import encode, encode_chat
 from sae_widgets.widgets import Cancelled
@@ -743,3 +746,30 @@ def test_presets_of_the_session_are_shown_in_its_panels(session, tmp_path, monke
     (tmp_path / "p.json").write_text("{")
     widget.set_state({"preset": {"id": 3, "name": "b", "edits": []}})
     assert "does not hold presets" in widget.status["text"]
+
+
+def test_of_a_hundred_closed_widgets_none_is_left(session, monkeypatch):
+    shell = type("Shell", (), {"events": Events(), "get_parent": dict})()
+    monkeypatch.setattr(twin, "display", lambda *_, **__: None)
+    made = []
+    for i in range(50):
+        for widget in (session.heatmap(TEXT), session.steer(TEXT, [sw.Add(3, 1.0 + i)], length=1)):
+            twin.Twin(widget, shell)
+            made.append(weakref.ref(widget))
+            widget.close()
+    del widget
+    until(lambda: (gc.collect(), not [each for each in made if each() is not None])[1], seconds=20)
+    assert len(made) == 100
+    assert shell.events.heard == 0
+
+
+class Events:
+    """IPython's, which hold who listens."""
+
+    heard = 0
+
+    def register(self, *_):
+        self.heard += 1
+
+    def unregister(self, *_):
+        self.heard -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,15 +23,20 @@ SIGHT = 5.0
 STATIC = Path(__file__).parent.parent / "static"
 
 
-def bundle(name: str) -> Path:
-    """The built front-end file `name`."""
+def bundle(name: str) -> Path | str:
+    """What is in the built front-end file `name`.
+
+    As a path while anywidget reloads what changes: from then on it holds every widget for ever.
+    """
     path = STATIC / name
     if not path.is_file():
         raise FileNotFoundError(
             f"the widget's front end {name!r} has not been built: {path} is missing. "
             "An installed package contains it; in a checkout run `npm ci && npm run build` in js/."
         )
-    return path
+    # The line break tells anywidget that it is no name of a file.
+    reloads = os.environ.get("ANYWIDGET_HMR") == "1"
+    return path if reloads else path.read_text(encoding="utf-8") + "\n"
 
 
 Has = Callable[[int, str], None]
