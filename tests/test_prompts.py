@@ -8,7 +8,7 @@ import torch
 import transformers
 
 import sae_widgets as sw
-from sae_widgets.model import Reading, attached, load_model
+from sae_widgets.model import Reading, attached, load_model, state
 from sae_widgets.steering import Arm, generate
 from sae_widgets.steering.prompts import Prompts
 from sae_widgets.steering.receipt import receipt
@@ -83,6 +83,37 @@ def test_a_prompt_is_read_again_once_weights_have_changed(tokenizer, sae):
     runs.append(go(model, sae, BASE, prompts=prompts))
     assert runs[2] == go(model, sae, BASE)
     assert len({run.logprob for run in runs}) == 3
+
+
+@pytest.mark.parametrize("token", PROMPT)
+def test_a_row_of_the_embedding_that_is_changed_behind_torch_s_back_is_noticed(
+    tokenizer, sae, token
+):
+    prompts, model = Prompts(), tiny.gpt2(tokenizer)
+    before = go(model, sae, BASE, prompts=prompts)
+    model.original_model.transformer.wte.weight.data[token] += 1.0
+    after = go(model, sae, BASE, prompts=prompts)
+    assert after == go(model, sae, BASE)
+    assert after.logprob != before.logprob
+
+
+def test_so_is_a_row_or_column_of_any_weight_and_any_number_that_is_no_weight(any_model):
+    """Of every weight each row, each column, and each number of a vector."""
+    network = getattr(any_model, "original_model", any_model)
+    before, looked = state(any_model), 0
+    for tensor in (*network.parameters(), *network.buffers()):
+        if not tensor.ndim or not tensor.is_floating_point():
+            continue
+        whole = (tensor.data if tensor.ndim > 1 else tensor.data[:, None]).flatten(0, -2)
+        for lines in (whole, whole.T)[: 1 + (whole.shape[1] > 1)]:
+            for line in lines[:: max(1, len(lines) // 40)]:
+                kept = line.clone()
+                line += 1.0
+                assert state(any_model) != before
+                line.copy_(kept)
+                looked += 1
+    assert state(any_model) == before
+    assert looked > 400
 
 
 def test_under_other_hooks_every_prompt_is_read(any_model, sae, reads):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Hashable, Iterable
 from typing import cast
@@ -15,15 +16,17 @@ from sae_widgets.model.bridge import Model, network_of
 def state(model: Model) -> Hashable:
     """Stands for what a forward pass depends on: the weights, and what is hooked into the modules.
 
-    None while that can be different from pass to pass: while the model trains, or functions are
-    attached to its hook points.
+    None while that can be different from pass to pass: while functions are attached to its hook
+    points. A change of weights is noticed if torch counts it, or if it is of a whole row or column.
     """
     network = network_of(model)
-    if network.training or any(point.fwd_hooks for point in model.hook_dict.values()):
+    if any(point.fwd_hooks for point in model.hook_dict.values()):
         return None
     modules = modules_of(model)
-    parameters = [p for module in modules for p in module._parameters.values() if p is not None]
-    # torch counts changes in place, but not those through `.data`: most of these change a sample.
+    held = [each for m in modules for each in (*m._parameters.values(), *m._buffers.values())]
+    parameters = [each for each in held if each is not None]
+    # torch counts changes in place, but not those through `.data`, which are looked for: all would
+    # take as long as writing a token, a number of each row and column takes a tenth of that.
     counted = tuple((p.data_ptr(), None if p.is_inference() else p._version) for p in parameters)
     places = tuple(place for place, _ in counted)
     known = _glimpses.get(network)
@@ -34,9 +37,18 @@ def state(model: Model) -> Hashable:
 
 
 def _glimpse(tensor: Tensor) -> Tensor:
-    """At most 64 numbers of a tensor, as a view, so that they are what they are when looked at."""
-    most = int(64 ** (1 / max(1, tensor.ndim)) + 0.5)
-    return tensor[tuple(slice(None, None, max(1, -(-size // most))) for size in tensor.shape)]
+    """A number of every row and every column, as a view, so that it is as it is when looked at."""
+    if tensor.ndim == 2 and not tensor.is_contiguous():
+        tensor = tensor.T
+    if tensor.ndim < 2 or not tensor.is_contiguous():
+        return tensor
+    width = tensor.shape[-1]
+    # Steps that are shorter than a row leave none out, and if they share no divisor with its length
+    # they come to every place in one before they come to any again.
+    step = min(width - 1, tensor.numel() // max(1, width))
+    while step > 1 and math.gcd(step, width) > 1:
+        step -= 1
+    return tensor.view(-1)[:: max(1, step)]
 
 
 # To take them anew would be most of what `state` takes. They keep the memory of the weights from

@@ -20,7 +20,7 @@ class Prompts:
     block that an edit reaches. A text is read again when the model's weights have changed or a hook
     was added, and nothing is remembered under hooks of others (see `sae_widgets.model.state`; a
     module that computes otherwise with the same weights, such as an adapter switched off, is not
-    noticed).
+    noticed, nor is a single number of a matrix that is changed through `.data`).
 
     `kept` is how many are held: a text with the keys and values of all its tokens; a text as the
     blocks below a certain one read it, with theirs and one activation a token. (To keep what enters
