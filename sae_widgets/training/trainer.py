@@ -471,8 +471,11 @@ def fit(activations: Rows, recipe: Recipe, *, progress: bool = True) -> SAE:
             "pass a Recipe with a smaller batch"
         )
     # The trainer asks for a folder, though nothing is kept there.
-    place = tempfile.TemporaryDirectory(prefix="sae-widgets-")
-    with alone(), own_modes(), place as folder:
+    with (
+        alone(),
+        own_modes(),
+        tempfile.TemporaryDirectory(prefix="sae-widgets-") as folder,
+    ):
         sample = activations.sample(SAMPLE, recipe.seed)
         recipe = recipe.filled(sample.shape[1])
         learners = Learners([started(recipe, {recipe.hook: sample})])
