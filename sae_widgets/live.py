@@ -55,7 +55,8 @@ def training(
         done = None if place is None else kept.last_checkpoint(place)
         if done is not None:  # a run that is at its end tells nothing more
             widget.begin(kept.step_of(done), kept.history(done))
-        saes = plan.run([Watch(widget)], progress=False, check=widget.check)
+        watch = [Watch(widget)]
+        saes = plan.run(watch, progress=False, check=widget.check, say=widget.say)
         return saes[0] if one else saes
 
     first = plan.recipes[0]

@@ -376,6 +376,8 @@ export interface TrainingRun {
   /** Where checkpoints are kept; null: nowhere. */
   folder: string | null;
   saes: Trained[];
+  /** What the person should know of it, such as features that died. */
+  notes?: string[];
 }
 
 /** An SAE of the run. */

@@ -228,3 +228,11 @@ test("before the first line there is a sentence in place of charts", async () =>
   expect(el.querySelector(".sae-empty")?.textContent).toContain("reads the first texts");
   expect(charts()).toEqual([]);
 });
+
+test("what is to be known of a training stands in words, as text", async () => {
+  const note = "93% of the features are dead <img src=x>: a smaller lr helps";
+  await show({ run: { ...TRAINING.run, notes: [note, "checkpoint-6 is passed over"] } });
+  const notes = [...el.querySelectorAll(".sae-note")].map((each) => each.textContent);
+  expect(notes).toEqual([note, "checkpoint-6 is passed over"]);
+  expect(el.querySelector("img")).toBeNull();
+});

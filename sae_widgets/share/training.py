@@ -70,7 +70,13 @@ def words(state: State) -> str:
         last = dict(zip(FIGURES, values, strict=True))
         figures = ", ".join(f"{title} {form(last[figure])}" for figure, title, _, form in CHARTS)
         told.append(figures if len(names) == 1 else f"{name}: {figures}")
-    return f"{about}, {ENDS[at['state']]} at step {at['step']}: {'; '.join(told)}."
+    notes = "".join(f" {printable(note)}." for note in _notes(run))
+    return f"{about}, {ENDS[at['state']]} at step {at['step']}: {'; '.join(told)}.{notes}"
+
+
+def _notes(run: Mapping[str, Any]) -> list[str]:
+    """What the person should know of it."""
+    return [str(note)[:500] for note in run.get("notes", ())][:8]
 
 
 ENDS = {"done": "done", "stopped": "stopped", "failed": "ended by an error", "paused": "paused"}
@@ -98,6 +104,9 @@ def picture(state: State) -> tuple[bytes, float]:
     top = 48.0
     if state["status"]["state"] == "error":
         sheet.text(EDGE, top + 16, PROSE.cut(printable(state["status"]["text"]), 930), PROSE, WARM)
+        top += 32
+    for note in _notes(run):
+        sheet.text(EDGE, top + 16, PROSE.cut(printable(note), 930), PROSE, WARM)
         top += 32
     if len(saes) > 1:
         top = _legend(sheet, top, saes, chosen)

@@ -7,6 +7,7 @@ of the texts, and all give the same SAE back.
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,7 +17,6 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from warnings import warn
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
@@ -51,6 +51,7 @@ from sae_widgets.training.trainer import (
     arguments,
     blank,
     started,
+    trouble,
 )
 
 TOGETHER = (
@@ -65,6 +66,8 @@ TOGETHER = (
     "seed",
 )
 """What recipes must agree in to be carried out in one run."""
+
+logger = logging.getLogger(__name__)
 
 FROZEN = "Placebo: its directions are random and were never trained; only the encoder was."
 
@@ -106,7 +109,7 @@ class Plan:
         *,
         progress: bool = True,
         check: Callable[[], None] = lambda: None,
-        say: Callable[[str], None] = warn,
+        say: Callable[[str], None] = logger.warning,
     ) -> list[SAE]:
         """Carry it out. While activations are made, `check` may raise what ends it.
 
@@ -151,6 +154,10 @@ class Plan:
             )
             trainer.run(checkpoint)
             saes = finished(learners, stream, about)
+            if settings.process_index == 0:
+                for learner, sae in zip(learners, saes, strict=True):
+                    if said := trouble(learner.recipe, sae.provenance["dead"]):
+                        say(said)
             if place is not None and settings.process_index == 0:
                 for sae in saes:
                     save_sae(sae, place / sae.name)
@@ -178,7 +185,7 @@ def train(
     of the run) and the SAE are kept; None: nowhere. existing: what to do with a run that is there
     already: "refuse", "resume" it from its last checkpoint, or "replace" it. callbacks: of
     `transformers.Trainer`, whose state has loss, fvu, l0, dead, learning_rate and grad_norm in its
-    log_history.
+    log_history. What went badly, such as many dead features, is logged as a warning.
 
     Raises a ValueError or a FileExistsError for what the arguments contradict, before any work is
     done, and a RuntimeError while another training goes on in this process.
@@ -277,6 +284,9 @@ def finished(learners: Learners, stream: Stream, about: Mapping[str, Any]) -> li
         sae.stats = statistics(sae, seen[sae.hook], seen[sae.hook_out])
         sae.provenance = about_sae(about, learner.recipe, int(learner.seen))
         sae.provenance["prepend_bos"] = stream.corpus.begin
+        # After few steps many have not fired for long that still do on some text.
+        dead = learner.dead & (sae.stats.density == 0)
+        sae.provenance["dead"] = dead.float().mean().item()
         sae.placebo = FROZEN if learner.recipe.frozen else None
         saes.append(sae.to("cpu"))
     return saes

@@ -46,8 +46,9 @@ class Training(Frame):
     tells the widget of each line of the log (`add`) and of each step, and does what it is then
     told (`after`). `run` is what is known of the run beforehand: {"steps", "batch", "folder",
     "saes"}, of each SAE that it trains {"name", "hook", "d_sae", "target"}, where d_sae, the L0
-    that is aimed at, and the folder for checkpoints may be None. Of several SAEs, which learn from
-    the same tokens, `sae` is the name of the one whose figures stand in words.
+    that is aimed at, and the folder for checkpoints may be None; what `say` is told becomes its
+    "notes". Of several SAEs, which learn from the same tokens, `sae` is the name of the one whose
+    figures stand in words.
     """
 
     _esm = bundle("training.js")
@@ -232,6 +233,10 @@ class Training(Frame):
             self._check()
         if self.ended and self._step == 0:
             raise Cancelled
+
+    def say(self, note: str) -> None:
+        """Something that the person should know stands in the widget from now on."""
+        self.run = {**self.run, "notes": [*self.run.get("notes", ()), note]}
 
     def kept(self, step: int) -> None:
         """A checkpoint was written."""

@@ -1,6 +1,7 @@
 """From texts to an SAE in a session: runs that are kept, killed, resumed, refused."""
 
 import json
+import re
 import resource
 import shutil
 import zipfile
@@ -137,13 +138,15 @@ def test_a_run_that_is_done_comes_back_without_training(model, tmp_path):
     assert same(trained(model, tmp_path / "run", **go_on), first)
 
 
-def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(model, whole, tmp_path):
+def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(
+    model, whole, tmp_path, caplog
+):
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         trained(model, run, save_every=3, callbacks=[KillAt(8)])
     (run / "checkpoint-6" / "trainer_state.json").write_text('{"global_st')
-    with pytest.warns(UserWarning, match=r"checkpoint-6 is passed over.*goes on from checkpoint-3"):
-        assert same(trained(model, run, existing="resume", save_every=3), whole)
+    assert same(trained(model, run, existing="resume", save_every=3), whole)
+    assert re.search(r"checkpoint-6 is passed over.*goes on from checkpoint-3", caplog.text)
 
 
 PARTS = ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"]
@@ -165,18 +168,18 @@ def killed(model, tmp_path_factory):
 @pytest.mark.parametrize("part", [*PARTS, "trainer_state.json"])
 @pytest.mark.parametrize("harm", ["missing", "cut off", "empty"])
 def test_a_checkpoint_that_lacks_something_is_passed_over_for_the_one_before(
-    model, whole, killed, tmp_path, part, harm
+    model, whole, killed, tmp_path, part, harm, caplog
 ):
     run = shutil.copytree(killed, tmp_path / "run")
     path = run / "checkpoint-6" / part
     {"missing": type(path).unlink, "cut off": cut, "empty": lambda path: path.write_bytes(b"")}[
         harm
     ](path)
-    with pytest.warns(UserWarning, match=rf"6 is passed over: {part} (is|can).*from checkpoint-3"):
-        assert same(trained(model, run, existing="resume", save_every=3), whole)
+    assert same(trained(model, run, existing="resume", save_every=3), whole)
+    assert re.search(rf"6 is passed over: {part} (is|can).*from checkpoint-3", caplog.text)
 
 
-def test_a_byte_that_is_another_is_noticed(model, whole, killed, tmp_path):
+def test_a_byte_that_is_another_is_noticed(model, whole, killed, tmp_path, caplog):
     run = shutil.copytree(killed, tmp_path / "run")
     path = run / "checkpoint-6" / "optimizer.pt"
     with zipfile.ZipFile(path) as archive:
@@ -184,8 +187,8 @@ def test_a_byte_that_is_another_is_noticed(model, whole, killed, tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(part) + len(part) // 2] ^= 0xFF
     path.write_bytes(data)
-    with pytest.warns(UserWarning, match=r"checkpoint-6 is passed over: optimizer\.pt is damaged"):
-        assert same(trained(model, run, existing="resume", save_every=3), whole)
+    assert same(trained(model, run, existing="resume", save_every=3), whole)
+    assert re.search(r"checkpoint-6 is passed over: optimizer\.pt is damaged", caplog.text)
 
 
 def test_where_no_checkpoint_is_whole_any_more_nothing_is_begun_anew(model, killed, tmp_path):
@@ -202,13 +205,13 @@ def test_where_no_checkpoint_is_whole_any_more_nothing_is_begun_anew(model, kill
 
 
 def test_a_run_that_was_killed_while_it_wrote_its_first_checkpoint_begins_anew(
-    model, whole, killed, tmp_path
+    model, whole, killed, tmp_path, caplog
 ):
     run = shutil.copytree(killed, tmp_path / "run")
     shutil.rmtree(run / "checkpoint-6")
     (run / "checkpoint-3" / "trainer_state.json").unlink()
-    with pytest.warns(UserWarning, match=r"checkpoint-3 is passed over: trainer_state\.json"):
-        assert same(trained(model, run, existing="resume", save_every=5), whole)
+    assert same(trained(model, run, existing="resume", save_every=5), whole)
+    assert re.search(r"checkpoint-3 is passed over: trainer_state\.json", caplog.text)
 
 
 def test_a_run_is_not_overwritten_unless_asked(model, whole, tmp_path):
@@ -383,3 +386,25 @@ def test_a_model_in_training_mode_is_refused(model):
             trained(model)
     finally:
         model.eval()
+
+
+def test_features_that_died_are_told_of_when_a_training_ends(model, caplog):
+    """Of 400 features, of which one is kept for a vector, hardly any can fire in five steps."""
+    sae = train(
+        model,
+        TEXTS,
+        Recipe(HOOK, 400, BatchTopK(1), steps=10, batch=32, context=16, buffer=64, lr=0.5),
+        progress=False,
+    )
+    dead = float((sae.stats.density == 0).float().mean())
+    assert dead > 0.2
+    (line,) = [record.message for record in caplog.records if "are dead" in record.message]
+    share = re.match(rf"(\d+)% of the 400 features of SAE '{HOOK}' are dead", line)
+    assert int(share[1]) / 100 == pytest.approx(sae.provenance["dead"], abs=0.005)
+    assert "in the last 1 steps. A smaller lr than 0.5 helps" in line
+
+
+def test_where_few_died_nothing_is_told(model, caplog):
+    sae = trained(model, recipe=recipe(steps=40))
+    assert sae.provenance["dead"] < 0.2
+    assert "dead" not in caplog.text

@@ -16,8 +16,11 @@ from waiting import until
 
 import sae_widgets as sw
 from sae_widgets import live
+from sae_widgets.share.training import picture, words
 from sae_widgets.training.activations import Rows
 from sae_widgets.training.folder import last_checkpoint
+from sae_widgets.training.objectives import BatchTopK
+from sae_widgets.training.recipe import Recipe
 from sae_widgets.training.trainer import fit
 
 
@@ -340,3 +343,20 @@ def printed(code, model_folder):
 
 def test_outside_of_a_notebook_there_is_no_cell():
     assert live.this_cell() is None
+
+
+def test_what_is_to_be_known_of_a_training_stands_in_its_widget(model, tmp_path):
+    run = tmp_path / "run"
+    many = Recipe(HOOK, 400, BatchTopK(1), steps=10, batch=32, context=16, buffer=64, lr=0.5)
+    widget = begun(model, recipe=many, folder=run)
+    widget.result()
+    (note,) = widget.run["notes"]
+    assert "of the 400 features" in note
+    assert note in words(widget.get_state())
+    noted = picture(widget.get_state())
+    assert noted[1] > picture({**widget.get_state(), "run": {**widget.run, "notes": []}})[1]
+    (run / "checkpoint-10" / "optimizer.pt").unlink()
+    again = begun(model, recipe=many, folder=run, existing="resume")
+    again.result()
+    first, _dead = again.run["notes"]
+    assert "checkpoint-10 is passed over: optimizer.pt is missing" in first

@@ -101,6 +101,11 @@ function Training({ model }: { model: Model }) {
     <>
       <Bar model={model} run={run} at={at} />
       <Trouble status={status} />
+      {run.notes?.map((note) => (
+        <p key={note} class="sae-note" role="status">
+          {note}
+        </p>
+      ))}
       {!alive && !recorded && running(at) && <p class="sae-note">{afterwards(run, at)}</p>}
       {saes > 1 && (
         <Legend run={run} chosen={chosen} onChoose={(name) => save(model, { sae: name })} />
