@@ -294,7 +294,9 @@ def copy_notebooks(folder: Path) -> None:
 
 def run_lab(notebook: Path, options: list[str], *, browser: bool) -> int:
     """Run JupyterLab on `notebook` until it is stopped; its exit status."""
-    command = [sys.executable, "-m", "jupyterlab", str(notebook.resolve()), *options]
+    # The address that JupyterLab prints is of its launcher otherwise, whatever it opens itself.
+    address = f"--LabApp.default_url=/lab/tree/{notebook.name}"
+    command = [sys.executable, "-m", "jupyterlab", str(notebook.resolve()), address, *options]
     if is_root() and "--allow-root" not in options:
         # Containers are often used as root, and there Jupyter would only say that it will not.
         typer.echo("You are root, so JupyterLab is started with --allow-root.")

@@ -1,6 +1,9 @@
 """The command line, run as a user runs it."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 import webbrowser
@@ -66,7 +69,8 @@ def test_demo_opens_jupyterlab_on_the_quickstart_of_the_folder(run, tmp_path, mo
     monkeypatch.setattr(cli, "is_root", lambda: False)
     assert run("demo", str(tmp_path)).exit_code == 0
     assert run("demo", str(tmp_path), "--lab=--port=9000", "--lab=--ip=::1").exit_code == 0
-    plain = ["-m", "jupyterlab", str(tmp_path / "quickstart.ipynb")]
+    address = "--LabApp.default_url=/lab/tree/quickstart.ipynb"
+    plain = ["-m", "jupyterlab", str(tmp_path / "quickstart.ipynb"), address]
     assert [command[1:] for command in calls] == [plain, [*plain, "--port=9000", "--ip=::1"]]
 
 
@@ -90,6 +94,20 @@ def test_demo_prints_the_address_where_there_is_no_browser(run, tmp_path, monkey
     result = run("demo", str(tmp_path))
     assert "No browser was found" in result.output
     assert calls[0][-1] == "--no-browser"
+
+
+def test_the_address_that_is_printed_opens_the_quickstart(tmp_path):
+    pytest.importorskip("jupyterlab")
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-m", "sae_widgets", "demo", str(tmp_path), "--no-browser"]
+    here = {**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    lab = subprocess.Popen([*command, "--lab=--port=0"], env=here, start_new_session=True, **told)
+    try:
+        found = next(match for line in lab.stdout if (match := re.search(r"http\S+", line)))
+    finally:
+        os.killpg(lab.pid, signal.SIGKILL)
+        lab.communicate()
+    assert re.search(r":\d+/lab/tree/quickstart\.ipynb\?token=\w+$", found[0])
 
 
 def test_demo_says_how_to_install_jupyterlab_where_it_is_missing(run, tmp_path, monkeypatch):
