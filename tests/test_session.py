@@ -1,7 +1,9 @@
 """A session: what its widgets are told, what they share, and what it refuses."""
 
+import copy
 import gc
 import json
+import pickle
 import threading
 import weakref
 from dataclasses import replace
@@ -773,3 +775,24 @@ class Events:
 
     def unregister(self, *_):
         self.heard -= 1
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_session_says_how_to_make_another_where_it_is_to_be_copied(model, sae, how):
+    session = sw.Session(model, sae, sample=None)
+    session.heatmap("the sea")
+    with pytest.raises(TypeError, match=r"Make another: Session\(session\.model, session\.sae\)"):
+        how(session)
+
+
+def test_a_session_of_copies_is_one_of_its_own(model, sae):
+    one = sw.Session(model, sae, sample=None)
+    two = sw.Session(copy.deepcopy(one.model), copy.deepcopy(one.sae), sample=None)
+    before = one.generate("the sea", [sw.Add(3, 1.0)], max_new_tokens=4)
+    assert two.generate("the sea", [sw.Add(3, 1.0)], max_new_tokens=4) == before
+    network = two.model.original_model
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(0.5)
+    assert two.generate("the sea", [sw.Add(3, 1.0)], max_new_tokens=4).logprob != before.logprob
+    assert one.generate("the sea", [sw.Add(3, 1.0)], max_new_tokens=4) == before

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import traitlets
 from jaxtyping import Float
@@ -129,6 +129,14 @@ class Session(traitlets.HasTraits):
             check_hook(model, each.hook_out)
             each.to(device_of(model))
             check_fit(model, each, sample)
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        """A session is not copied or pickled: its widgets are on screen, and there only once."""
+        raise TypeError(
+            "a session, with its widgets, is not copied or pickled. Make another: "
+            "Session(session.model, session.sae), with copies of the two if they are to change: "
+            "copy.deepcopy(session.model); edits and runs have to_json(), save_sae keeps an SAE"
+        )
 
     @property
     def sae(self) -> SAE:
