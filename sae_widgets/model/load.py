@@ -77,8 +77,6 @@ def load_model(source: Any, tokenizer: Any = None, device: str | torch.device | 
         # TransformerLens makes one up. A model that was trained without is not to be given it.
         bridge.tokenizer.bos_token = None
         bridge.cfg.default_prepend_bos = False
-    else:
-        bridge.tokenizer.init_kwargs["bos_token"] = bos  # so that it does not look made up
     if tokenizer is not None:
         bridge.tokenizer.name_or_path = tokenizer.name_or_path
     bridge.eval()
