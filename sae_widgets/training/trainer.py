@@ -150,9 +150,9 @@ def trouble(recipe: Recipe, dead: float) -> str | None:
     """What to say of an SAE of which a share is dead, and what helps; None where few are."""
     if dead < MANY:
         return None
+    name = recipe.name or recipe.hook
     return (
-        f"{dead:.0%} of the {recipe.d_sae} features of SAE {recipe.name or recipe.hook!r} are "
-        f"dead: they did not fire in the last {recipe.silence} steps. A smaller lr than "
+        f"{100 * dead:.0f} % of the {recipe.d_sae} features of SAE {name!r} are dead: they did not fire in the last {recipe.silence} steps. A smaller lr than "
         f"{settled(recipe.lr):.2g} helps most often; else fewer features (d_sae), or more steps"
     )
 

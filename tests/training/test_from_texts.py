@@ -399,7 +399,7 @@ def test_features_that_died_are_told_of_when_a_training_ends(model, caplog):
     dead = float((sae.stats.density == 0).float().mean())
     assert dead > 0.2
     (line,) = [record.message for record in caplog.records if "are dead" in record.message]
-    share = re.match(rf"(\d+)% of the 400 features of SAE '{HOOK}' are dead", line)
+    share = re.match(rf"(\d+) % of the 400 features of SAE '{HOOK}' are dead", line)
     assert int(share[1]) / 100 == pytest.approx(sae.provenance["dead"], abs=0.005)
     assert "in the last 1 steps. A smaller lr than 0.5 helps" in line
 

@@ -102,9 +102,9 @@ function Training({ model }: { model: Model }) {
       <Bar model={model} run={run} at={at} />
       <Trouble status={status} />
       {run.notes?.map((note) => (
-        <p key={note} class="sae-note" role="status">
+        <div key={note} class="sae-note" role="status">
           {note}
-        </p>
+        </div>
       ))}
       {!alive && !recorded && running(at) && <p class="sae-note">{afterwards(run, at)}</p>}
       {saes > 1 && (
