@@ -152,8 +152,9 @@ def trouble(recipe: Recipe, dead: float) -> str | None:
         return None
     name = recipe.name or recipe.hook
     return (
-        f"{100 * dead:.0f} % of the {recipe.d_sae} features of SAE {name!r} are dead: they did not fire in the last {recipe.silence} steps. A smaller lr than "
-        f"{settled(recipe.lr):.2g} helps most often; else fewer features (d_sae), or more steps"
+        f"{100 * dead:.0f} % of the {recipe.d_sae} features of SAE {name!r} are dead: they did "
+        f"not fire in the last {recipe.silence} steps. A smaller lr than {settled(recipe.lr):.2g} "
+        "helps most often; else fewer features (d_sae), or more steps"
     )
 
 
