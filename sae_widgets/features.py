@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from sae_widgets.model import Model, activations, check_tokens, context_length, device_of
+from sae_widgets.model import Model, activations, check_tokens, context_length, device_of, inferring
 from sae_widgets.sae import SAE
 from sae_widgets.tokens import special_mask
 
@@ -104,7 +104,7 @@ def capture(model: Model, sae: SAE, ids: Sequence[int]) -> Features:
     if not ids:
         none = torch.zeros(0, dtype=torch.long)
         return Features(none, special, none, none, torch.zeros(0), torch.zeros(0), sae.d_sae)
-    with torch.inference_mode():
+    with inferring():
         batch = torch.tensor([ids], device=device_of(model))
         x = sae.flatten(activations(model, batch, sae.hook)[0]).to(sae.W_enc)
         check_width(sae, x.shape[-1])

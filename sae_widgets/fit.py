@@ -22,6 +22,7 @@ from sae_widgets.model import (
     begins,
     context_length,
     device_of,
+    inferring,
     lock,
 )
 from sae_widgets.sae import SAE
@@ -69,7 +70,7 @@ def _read(
 
 def _misfit(sae: SAE, x: Float[Tensor, "position d_in"], y: Float[Tensor, "position d"]) -> str:
     """What of the activations contradicts what is known of the SAE; or nothing."""
-    with torch.inference_mode():
+    with inferring():
         active = float((sae.encode(x.to(sae.W_enc)) > 0).sum(-1).float().mean())
     norm = float(y.norm(dim=-1).mean())
     known = norm if sae.stats is None else sae.stats.norm
@@ -114,7 +115,7 @@ def _unexplained(
 
 def _fvu(sae: SAE, x: Tensor, y: Tensor) -> float:
     """How much of the variance of `y` the SAE leaves unexplained, reading `x`."""
-    with torch.inference_mode():
+    with inferring():
         missing = (y - sae(x.to(sae.W_enc)).float()).square().sum()
         return float(missing / (y - y.mean(0)).square().sum())
 
@@ -181,7 +182,7 @@ def _check_splice(model: Model, sae: SAE, ids: list[int]) -> None:
         return together.to(y)
 
     hooks = {sae.hook: keep, sae.hook_out: splice} if sae.is_transcoder else {sae.hook: splice}
-    with lock(model), torch.inference_mode():
+    with lock(model), inferring():
         plain = Reading(model).advance(batch).float()
         with attached(model, hooks):
             spliced = Reading(model).advance(batch).float()

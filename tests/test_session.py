@@ -148,14 +148,15 @@ def test_a_tokenizer_without_bos_reads_even_nothing(tokenizer_without_bos):
 
 
 def test_the_card_has_what_a_feature_makes_likely(session):
-    card = session._describe(5, "signed")
+    other, card = session._describe([7, 5], "signed")
+    assert other["feature"] == 7
     assert (card["feature"], card["label"], card["sae"]) == (5, "the fifth", "signed")
     assert card["histogram"] == list(range(160, 192))
     assert len(card["likely"]) == len(card["unlikely"]) == 8
     assert card["likely"][0][1] > card["likely"][7][1] > 0 > card["unlikely"][0][1]
     assert all(isinstance(shown, str) and shown for shown, _ in card["likely"])
     with pytest.raises(IndexError, match="no feature 32"):
-        session._describe(32, "signed")
+        session._describe([32], "signed")
 
 
 # Steering
@@ -608,7 +609,7 @@ def test_a_feature_outside_the_residual_stream_has_a_card_without_tokens(model):
     hook = "blocks.1.mlp.hook_post"
     sae = tiny.make_sae(hook, d_model=64, name="inside")
     session = sw.Session(model, sae, sample=None)
-    card = session._describe(3, "inside")
+    (card,) = session._describe([3], "inside")
     assert card["likely"] == []
     assert card["peak"] is not None
     assert "residual stream" in card["note"]

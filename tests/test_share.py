@@ -182,7 +182,7 @@ def test_the_selected_feature_is_marked_and_its_card_is_beside_the_cells():
     card = {"feature": 7, "label": "seven", "peak": 4.0, "density": 0.1, "histogram": [9, 4, 1]}
     lens = {"likely": [("·a", 0.5)], "unlikely": [("·b", -12.5)]}
     widget = heatmap("one two")
-    widget._describe = lambda *_: {**card, **lens}
+    widget._describe = lambda *_: [{**card, **lens}]
     before = Picture.of(widget)
     widget.selected, widget.token = 7, 2
     after = Picture.of(widget)

@@ -18,6 +18,7 @@ from sae_widgets.widgets import (
     Steering,
     Worker,
 )
+from sae_widgets.widgets import heatmap as module
 from sae_widgets.widgets import panel as panel_module
 from sae_widgets.widgets.panel import bundle, plain
 from sae_widgets.widgets.steering import TokenFeed, check_edit, check_request
@@ -56,10 +57,11 @@ def view(text, sae="topk", check=None):  # noqa: ARG001
     )
 
 
-def describe(feature, sae):
-    if feature > 8:
-        raise ValueError(f"{sae} has no feature {feature}")
-    return {"feature": feature, "label": "", "likely": [["·a", np.float32(0.5)]], "unlikely": []}
+def describe(features, sae):
+    if max(features, default=0) > 8:
+        raise ValueError(f"{sae} has no feature {max(features)}")
+    lens = {"likely": [["·a", np.float32(0.5)]], "unlikely": []}
+    return [{"feature": feature, "label": "", **lens} for feature in features]
 
 
 def heatmap(text="one two", read=view, steer=None, **options):
@@ -202,14 +204,67 @@ def test_the_selected_feature_is_described_and_an_unknown_one_is_refused_in_word
     assert widget.status["text"] == "topk has no feature 9"
 
 
+def test_the_cards_of_all_features_come_with_the_view_in_few_bytes():
+    counts = {7: [4, 0, 1], 2: [0, 0, 0]}
+    lens = {
+        7: ([["·a", 0.5], ["·b", 0.25]], [["·c", -2.0]]),
+        2: ([["·b", 1.5], ["·a", 1.0]], [["·c", -1.0]]),
+    }
+    asked = []
+
+    def told(features, sae):
+        asked.append((list(features), sae))
+        return [
+            {"feature": f, "histogram": counts[f], "likely": lens[f][0], "unlikely": lens[f][1]}
+            for f in features
+        ]
+
+    widget = Heatmap(view, told, saes=SAES, text="one two", worker=Inline)
+    assert asked == [([7, 2], "topk")]
+    shape = {"bins": 3, "likely": 2, "unlikely": 1}
+    assert widget.cards == {
+        "id": widget.view["id"],
+        "vocab": ["·a", "·b", "·c"],
+        **shape,
+        "note": "",
+    }
+    numbers = [
+        [*np.array([1, 0, 0.25], "<f2").view("<u2"), 0, 1],
+        [*np.array([0.5, 0.25], "<f2").view("<u2"), 2, *np.array([-2.0], "<f2").view("<u2")],
+        [0, 0, 0, 1, 0],
+        [*np.array([1.5, 1.0], "<f2").view("<u2"), 2, *np.array([-1.0], "<f2").view("<u2")],
+    ]
+    assert widget.facts == np.concatenate(numbers).astype("<u2").tobytes()
+
+
+def test_many_cards_are_made_in_parts_and_those_of_an_older_text_are_dropped(monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    waiting, parts = threading.Event(), []
+
+    def slow(features, sae):
+        parts.append(list(features))
+        assert waiting.wait(10)
+        return describe(features, sae)
+
+    widget = Heatmap(view, slow, saes=SAES, text="one two", worker=Worker)
+    assert not widget.settled()  # so that a picture that is kept waits for them
+    until(lambda: parts == [[7]])
+    widget.show(view("three four five"))
+    waiting.set()
+    until(widget.settled)
+    assert parts == [[7], [7], [2]]
+    assert widget.cards["id"] == widget.view["id"]
+    widget.close()
+
+
 def test_the_card_is_there_when_the_cell_that_selects_ends_and_a_busy_model_holds_nobody_up():
     free = threading.Event()
     free.set()
 
-    def slow(feature, sae):
+    def slow(features, sae):
         time.sleep(0.02)
         assert free.wait(10)
-        return describe(feature, sae)
+        return describe(features, sae)
 
     widget = Heatmap(view, slow, saes=SAES, text="one two", worker=Worker)
     widget.selected = 7

@@ -79,6 +79,17 @@ export interface Card {
   note?: string;
 }
 
+/** What is in `facts`, for each feature of the view of this id. */
+export interface Cards {
+  id: number;
+  vocab: string[];
+  /** How many counts, and how many tokens on each side, a card has. */
+  bins: number;
+  likely: number;
+  unlikely: number;
+  note: string;
+}
+
 export type Sort = "max" | "mean" | "share" | "index" | "token";
 export type Scale = "peak" | "text";
 
@@ -115,6 +126,8 @@ export interface HeatmapTraits extends PanelTraits {
   /** Features that fire on a larger share of a corpus are hidden; 1 hides none. */
   dense: number;
   card: Partial<Card>;
+  cards: Partial<Cards>;
+  facts: DataView;
   steer: { id: number; feature: number; sae: string } | Record<string, never>;
   steerable: boolean;
   /** What the edits have painted; null where nothing can be painted. */
@@ -479,6 +492,40 @@ export function decodeCells(row: DataView, column: DataView, value: DataView, ro
     cells.value[to] = half(value.getUint16(2 * from, true));
   });
   return cells;
+}
+
+/** The card of the view's feature in `row`; null where it is not there. */
+export function cardOf(
+  view: Pick<View, "id" | "sae" | "features">,
+  row: number,
+  { id, vocab, bins = 0, likely = 0, unlikely = 0, note = "" }: Partial<Cards>,
+  facts: DataView,
+): Card | null {
+  const about = view.features[row];
+  let at = row * (2 * bins + 4 * (likely + unlikely));
+  if (!about || id !== view.id) return null;
+  const list = <T>(length: number, read: (bits: number) => T) =>
+    Array.from({ length }, () => {
+      at += 2;
+      return read(facts.getUint16(at - 2, true));
+    });
+  const side = (length: number): [string, number][] => {
+    const tokens = list(length, (place) => String(vocab?.[place] ?? ""));
+    return list(length, half).map((score, i) => [tokens[i] ?? "", score]);
+  };
+  try {
+    const histogram = list(bins, half);
+    return {
+      ...about,
+      sae: view.sae,
+      histogram: bins ? histogram : null,
+      likely: side(likely),
+      unlikely: side(unlikely),
+      note: String(note),
+    };
+  } catch {
+    return null; // a shared file may hold anything: outside of its bytes, a view throws
+  }
 }
 
 /** The value of row `r` at `column`; 0 where the feature does not fire. */

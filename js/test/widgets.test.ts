@@ -44,6 +44,8 @@ const HEATMAP = {
   scale: "peak",
   dense: 1,
   card: {},
+  cards: {},
+  facts: EMPTY,
   steer: {},
   steerable: true,
   painted: [],

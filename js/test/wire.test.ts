@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { decodeCells, firstFrom, half, valueAt } from "../src/wire";
+import { cardOf, decodeCells, firstFrom, half, valueAt } from "../src/wire";
 
 /** Numbers as bytes that begin at an odd place of a larger buffer, as a comm delivers them. */
 function bytes(numbers: number[], size: 2 | 4): DataView {
@@ -24,6 +24,39 @@ test.each([
   [0x7e00, Number.NaN],
 ])("the float16 %#x is %d", (bits, value) => {
   expect(half(bits)).toBe(value);
+});
+
+const ABOUT = { peak: 4, density: 0.1, max: 1, mean: 1, share: 1 };
+const SHOWN = {
+  id: 3,
+  sae: "topk",
+  features: [
+    { ...ABOUT, feature: 7, label: "seven" },
+    { ...ABOUT, feature: 2, label: "" },
+  ],
+};
+const CARDS = { id: 3, vocab: ["·a", "·b"], bins: 2, likely: 1, unlikely: 1, note: "so" };
+// Counts of 1 and 0.5, then a place and a score on each side.
+const FACTS = bytes([0x3c00, 0x3800, 0, 0x3800, 1, 0xc000, 0, 0x3c00, 1, 0x3555, 0, 0xc200], 2);
+
+test("the card of each row is read from its own bytes", () => {
+  expect(cardOf(SHOWN, 1, CARDS, FACTS)).toMatchObject({
+    feature: 2,
+    sae: "topk",
+    histogram: [0, 1],
+    likely: [["·b", 0.333251953125]],
+    unlikely: [["·a", -3]],
+    note: "so",
+  });
+  expect(cardOf(SHOWN, 0, CARDS, FACTS)?.histogram).toEqual([1, 0.5]);
+  expect(cardOf(SHOWN, 0, { ...CARDS, bins: 0 }, FACTS)?.histogram).toBeNull();
+});
+
+test("there is no card of another view, of no row, or beyond the bytes", () => {
+  expect(cardOf({ ...SHOWN, id: 4 }, 1, CARDS, FACTS)).toBeNull();
+  expect(cardOf(SHOWN, -1, CARDS, FACTS)).toBeNull();
+  expect(cardOf(SHOWN, 1, { ...CARDS, bins: 3 }, FACTS)).toBeNull();
+  expect(cardOf(SHOWN, 1, {}, FACTS)).toBeNull();
 });
 
 test("cells are sorted by row and column, whatever order they come in", () => {

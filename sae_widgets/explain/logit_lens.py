@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sae_widgets.model import Model, logits, nameless
+from sae_widgets.model import Model, inferring, logits, nameless
 from sae_widgets.sae import SAE
 from sae_widgets.tokens import special_ids
 
@@ -30,7 +30,7 @@ def logit_lens(model: Model, sae: SAE, features: Sequence[int], n: int = 8) -> l
     """
     for feature in features:
         sae.check_feature(feature)
-    with torch.inference_mode():
+    with inferring():
         moved = logits(model, sae.W_dec[list(features)], sae.hook_out)
     marks = nameless(model).to(moved.device, copy=True)
     marks[[token for token in special_ids(model.tokenizer) if token < moved.shape[1]]] = True

@@ -22,6 +22,7 @@ from sae_widgets.model.facts import (
     vocabulary_size,
 )
 from sae_widgets.model.hooks import HookFunction, attached, lock, silent_hook, watched
+from sae_widgets.model.interrupts import inferring, restoring
 from sae_widgets.model.load import load_model, without_bars
 from sae_widgets.model.reading import Reading, activations, activations_at
 from sae_widgets.model.unchanged import state
@@ -47,6 +48,7 @@ __all__ = [
     "family",
     "fingerprint",
     "identity",
+    "inferring",
     "load_model",
     "lock",
     "logits",
@@ -54,6 +56,7 @@ __all__ = [
     "nameless",
     "read_below",
     "resting",
+    "restoring",
     "silent_hook",
     "state",
     "vocabulary_size",

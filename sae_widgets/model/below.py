@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sae_widgets.model.blocks import Below, end_of_block
 from sae_widgets.model.bridge import Model, network_of
 from sae_widgets.model.hooks import attached
+from sae_widgets.model.interrupts import restoring
 from sae_widgets.model.reading import Reading, StopForward
 from sae_widgets.model.unchanged import hooked, modules_of
 
@@ -95,11 +96,18 @@ def _read_below(model: Model, ids: Int[Tensor, "1 position"], layer: int) -> Bel
         found.append(Below(layer, entering, in_tuple, cache))
         raise StopForward
 
-    handle = model.blocks[layer - 1].register_forward_hook(stop, with_kwargs=True)
     try:
-        reading.advance(ids)
+        with _at_end_of(model.blocks[layer - 1], stop):
+            reading.advance(ids)
     except StopForward:
         return found[0]
+    raise RuntimeError(f"block {layer - 1} did not run in this forward pass")
+
+
+@restoring
+def _at_end_of(block: nn.Module, see: Callable[..., None]) -> Iterator[None]:
+    handle = block.register_forward_hook(see, with_kwargs=True)
+    try:
+        yield
     finally:
         handle.remove()
-    raise RuntimeError(f"block {layer - 1} did not run in this forward pass")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from sae_widgets.model.bridge import Model
 from sae_widgets.model.hooks import hook_point
+from sae_widgets.model.interrupts import restoring
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Below:
     """The keys and values of these blocks."""
 
 
-@contextmanager
+@restoring
 def resting(model: Model, below: Below | None, rows: int) -> Iterator[None]:
     """Let the lower blocks rest in passes over the text that they have read, in `rows` rows.
 

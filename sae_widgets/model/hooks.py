@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from jaxtyping import Int
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from sae_widgets.model.bridge import Model, network_of
 from sae_widgets.model.facts import check_hook
+from sae_widgets.model.interrupts import restoring
 
 HookFunction = Callable[[Tensor], Tensor | None]
 """Sees the activation at a hook point; returns what replaces it, or None."""
@@ -31,7 +31,7 @@ def lock(model: Model) -> Any:
         return _locks.setdefault(network_of(model), threading.RLock())
 
 
-@contextmanager
+@restoring
 def attached(model: Model, hooks: Mapping[str, HookFunction]) -> Iterator[None]:
     """Attach one function to each of these hook points while the block runs.
 
@@ -51,7 +51,7 @@ def attached(model: Model, hooks: Mapping[str, HookFunction]) -> Iterator[None]:
             point.fwd_hooks[:] = [other for other in point.fwd_hooks if other is not handle]
 
 
-@contextmanager
+@restoring
 def watched(
     model: Model, see: Callable[[Int[Tensor, "row position"], int | None], None]
 ) -> Iterator[None]:

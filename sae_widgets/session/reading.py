@@ -53,25 +53,30 @@ def read(
     )
 
 
-def describe(model: Model, sae: SAE, feature: int, catalogue: Catalogue) -> dict[str, Any]:
-    """What a feature's card shows."""
+def describe(
+    model: Model, sae: SAE, features: Sequence[int], catalogue: Catalogue
+) -> list[dict[str, Any]]:
+    """What the card of each feature shows. What all of them make likely is one product."""
     stats = sae.stats
-    lens, note = Lens((), ()), ""
+    lenses, note = [Lens((), ())] * len(features), ""
     try:
-        lens = logit_lens(model, sae, [feature])[0]
+        lenses = logit_lens(model, sae, features)
     except ValueError as error:  # a hook that does not write into the residual stream
         note = str(error)
 
     def readable(side: Sequence[tuple[int, float]]) -> list[list[Any]]:
         return [[shown(model.tokenizer, token), round(x, 3)] for token, x in side]
 
-    return {
-        **catalogue.about(sae, feature),
-        "histogram": None if stats is None else stats.histogram[feature].tolist(),
-        "likely": readable(lens.likely),
-        "unlikely": readable(lens.unlikely),
-        "note": note,
-    }
+    return [
+        {
+            **catalogue.about(sae, feature),
+            "histogram": None if stats is None else stats.histogram[feature].tolist(),
+            "likely": readable(lens.likely),
+            "unlikely": readable(lens.unlikely),
+            "note": note,
+        }
+        for feature, lens in zip(features, lenses, strict=True)
+    ]
 
 
 def _row(about: dict[str, Any], features: Features) -> FeatureRow:

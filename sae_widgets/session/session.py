@@ -560,8 +560,8 @@ class Session(traitlets.HasTraits):
     def _read(self, text: str, sae: str, check: Callable[[], None]) -> HeatmapView:
         return read(self.model, self._sae(sae), text, self._catalogue, check)
 
-    def _describe(self, feature: int, sae: str) -> dict[str, Any]:
-        return describe(self.model, self._sae(sae), feature, self._catalogue)
+    def _describe(self, features: Sequence[int], sae: str) -> list[dict[str, Any]]:
+        return describe(self.model, self._sae(sae), features, self._catalogue)
 
     def _run(
         self,

@@ -18,6 +18,7 @@ from sae_widgets.model import (
     check_inference,
     check_tokens,
     device_of,
+    inferring,
     lock,
     logits,
     lowest_block,
@@ -201,7 +202,7 @@ def read(
         return keep
 
     watching = {**functions, **{hook: kept(hook) for hook in hooks}}
-    with torch.inference_mode(), lock(model):
+    with inferring(), lock(model):
         below = None
         if prompts is not None:
             below = prompts.below(model, ids, lowest_block(model, watching))
@@ -447,7 +448,7 @@ def input_score(
         ids = torch.tensor(_readable(model, text))
         ordinary = ~torch.tensor(special_mask(model.tokenizer, text))
         x = activations(model, ids[None].to(device_of(model)), sae.hook)[0]
-        with torch.inference_mode():
+        with inferring():
             values = encode(sae.flatten(x)).float().cpu() * ordinary[:, None]
         value[row], place = values.max(0)
         token[row] = ids[place]

@@ -26,6 +26,7 @@ from sae_widgets.model import (
     end_of_text,
     fingerprint,
     identity,
+    inferring,
     lock,
     lowest_block,
     nameless,
@@ -205,7 +206,7 @@ def generate(
     untouched = cache and all(change.spares(len(ids)) for change in changes.values())
     prompts = prompts or Prompts()
     prefill = read_from = 0
-    with torch.inference_mode():
+    with inferring():
         reading = Reading(model, cache=cache)
         text = new = torch.tensor([ids] * len(arms), device=device_of(model))
         for step in range(min(max_new_tokens, room)):

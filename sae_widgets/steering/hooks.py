@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +20,7 @@ from sae_widgets.model import (
     check_hook,
     device_of,
     lock,
+    restoring,
     silent_hook,
     vocabulary_size,
     watched,
@@ -34,7 +34,7 @@ from sae_widgets.steering.terms import SAEs, Sensor, Term, by_name, sensor, term
 from sae_widgets.tokens import special_ids
 
 
-@contextmanager
+@restoring
 def steering(
     model: Model, sae: SAEs, edits: Sequence[AnyEdit], *, restore_norm: bool = False
 ) -> Iterator[None]:

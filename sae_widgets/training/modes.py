@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import torch
 
+from sae_widgets.model import restoring
 
-@contextmanager
+
+@restoring
 def own_modes() -> Iterator[None]:
     """Gradients on, no automatic casts and new tensors on the processor, on this thread alone.
 

@@ -15,7 +15,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
+from sae_widgets.model import restoring
 from sae_widgets.sae import SAE, JumpReLU, Relu
 from sae_widgets.training import agree
 from sae_widgets.training.activations import Rows, Vectors
@@ -464,7 +464,7 @@ def arguments(
     return made
 
 
-@contextmanager
+@restoring
 def alone() -> Iterator[None]:
     """Raise if another training goes on in this process: accelerate keeps one state for all."""
     if not _going_on.acquire(blocking=False):

@@ -16,6 +16,8 @@ from sae_widgets.widgets.worker import Check, Executor, Report, Status, default_
 
 SORTS = ("max", "mean", "share", "index", "token")
 SCALES = ("peak", "text")
+AT_ONCE = 50
+"""How many cards are made at once: of each, the scores of a whole vocabulary are in memory."""
 SOON = 0.2
 """Seconds that a cell may wait for the card of the feature that it selects."""
 
@@ -64,7 +66,7 @@ class HeatmapView:
 
 
 Read = Callable[[str, str, Check], HeatmapView]
-Describe = Callable[[int, str], Mapping[str, Any]]
+Describe = Callable[[Sequence[int], str], Sequence[Mapping[str, Any]]]
 Steer = Callable[[int, str], None]
 Paint = Callable[[int, Sequence[float], str], None]
 
@@ -73,10 +75,11 @@ class Heatmap(Panel):
     """Which features fire on which tokens of a text.
 
     Type a text and read it; click a cell to select its feature and token; double-click to steer
-    the feature. `read(text, sae, check)` makes the view; `describe(feature, sae)` makes the card
-    beside it; `steer(feature, sae)`, if given, is told what the person wants to steer, and
-    `paint(feature, strengths, sae)` how strongly at each token. `painted` is what is drawn as
-    painted, each {"sae", "feature", "op", "unit", "on", "values"}; who takes `paint` sets it.
+    the feature. `read(text, sae, check)` makes the view; `describe(features, sae)` makes the cards
+    beside it, one a feature; `steer(feature, sae)`, if given, is told what the person wants to
+    steer, and `paint(feature, strengths, sae)` how strongly at each token. `painted` is what is
+    drawn as painted, each {"sae", "feature", "op", "unit", "on", "values"}; who takes `paint` sets
+    it.
     """
 
     _esm = bundle("heatmap.js")
@@ -88,6 +91,10 @@ class Heatmap(Panel):
     column = traitlets.Bytes(b"").tag(sync=True)  # uint32
     value = traitlets.Bytes(b"").tag(sync=True)  # float16
     card = traitlets.Dict().tag(sync=True)
+    # What the cards of the view's features hold besides, so that they are there without a kernel:
+    # {"id", "vocab", "bins", "likely", "unlikely", "note"}, and the numbers; see `_cards_to_wire`.
+    cards = traitlets.Dict().tag(sync=True)
+    facts = traitlets.Bytes(b"").tag(sync=True)
     steerable = traitlets.Bool(False).tag(sync=True)
     # None: nothing can be painted here.
     painted = traitlets.List(traitlets.Dict(), None, allow_none=True).tag(sync=True)
@@ -131,6 +138,8 @@ class Heatmap(Panel):
         self._paint = paint
         self._describer = worker(self._show_trouble)
         self.on_close(self._describer.close)
+        self._carder = worker(self._show_trouble)
+        self.on_close(self._carder.close)
         if text:
             # In this cell, not on the worker: a mistake in the text raises where it was made.
             self.show(read(text, self.sae, lambda: None))
@@ -149,6 +158,10 @@ class Heatmap(Panel):
             if self.token is not None and self.token >= len(shown["tokens"]):
                 self.token = None
         self._describe_selected()
+        self._describe_all()
+
+    def settled(self) -> bool:
+        return super().settled() and self.cards.get("id") == self.view.get("id")
 
     def __repr__(self) -> str:
         tokens, features = len(self.view.get("tokens", ())), len(self.view.get("features", ()))
@@ -206,7 +219,8 @@ class Heatmap(Panel):
 
         def job(check: Check) -> None:
             try:
-                card = plain({**self._describe(feature, sae), "sae": sae})
+                (told,) = self._describe([feature], sae)
+                card = plain({**told, "sae": sae})
                 check()
                 if self.selected == feature:
                     self.card = card
@@ -215,6 +229,23 @@ class Heatmap(Panel):
 
         self._describer.submit(0, job)
         ended.wait(SOON)
+
+    def _describe_all(self) -> None:
+        """Fill the cards of all features that are shown, in parts, between which others may run."""
+        id, sae = self.view["id"], self.view["sae"]
+        features = [row["feature"] for row in self.view["features"]]
+
+        def job(check: Check) -> None:
+            made: list[Mapping[str, Any]] = []
+            for start in range(0, len(features), AT_ONCE):
+                check()
+                made += self._describe(features[start : start + AT_ONCE], sae)
+            check()
+            cards, facts = _cards_to_wire(made, id)
+            with self.hold_sync():
+                self.facts, self.cards = facts, cards
+
+        self._carder.submit(0, job)
 
     def _show_trouble(self, status: Status) -> None:
         """Of describing a feature, only a failure is worth a word."""
@@ -290,3 +321,30 @@ def _to_wire(view: HeatmapView, id: int) -> tuple[dict[str, Any], tuple[bytes, b
         value.clip(-largest, largest).astype("<f2").tobytes(),
     )
     return plain(shown), cells
+
+
+def _cards_to_wire(cards: Sequence[Mapping[str, Any]], id: int) -> tuple[dict[str, Any], bytes]:
+    """Cards as the browser gets them: about 130 bytes each, and every token's text once.
+
+    Of each card there are `bins` counts (float16, the largest is 1), then for each of `likely`
+    and `unlikely` tokens a place in `vocab` (uint16) and a score (float16); all little-endian.
+    """
+    places: dict[str, int] = {}
+    sides = ("likely", "unlikely")
+    bins = max((len(card.get("histogram") or ()) for card in cards), default=0)
+    most = {side: min((len(card[side]) for card in cards), default=0) for side in sides}
+    parts = []
+    for card in cards:
+        counts = np.zeros(bins)
+        told = card.get("histogram") or ()
+        counts[: len(told)] = told
+        parts.append((counts / max(1, counts.max(initial=0))).astype("<f2").tobytes())
+        for side in sides:
+            tokens = card[side][: most[side]]
+            named = [places.setdefault(str(token), len(places)) for token, _ in tokens]
+            parts.append(np.array(named, "<u2").tobytes())
+            parts.append(np.array([score for _, score in tokens], "<f2").tobytes())
+    note = next((card["note"] for card in cards if card.get("note")), "")
+    return plain({"id": id, "vocab": [*places], "bins": bins, **most, "note": note}), b"".join(
+        parts
+    )

@@ -192,7 +192,11 @@ def read(text: str, sae: str, check: Callable[[], None] = lambda: None) -> Heatm
     )
 
 
-def describe(feature: int, sae: str) -> dict[str, Any]:  # noqa: ARG001
+def describe(features: list[int], sae: str) -> list[dict[str, Any]]:
+    return [card(feature, sae) for feature in features]
+
+
+def card(feature: int, sae: str) -> dict[str, Any]:  # noqa: ARG001
     _, label, peak, density, _ = next(c for c in CONCEPTS if c[0] == feature)
     bins = np.arange(32)
     histogram = 900 * np.exp(-((bins - 4) ** 2) / 50) + 90 * np.exp(-((bins - 20) ** 2) / 30) + 2

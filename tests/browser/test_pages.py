@@ -83,7 +83,11 @@ def test_the_heatmap_of_a_page_can_be_sorted_pointed_at_and_selected(visit, tmp_
     grid.hover(position=cell(root, row=0, column=7))
     expect(root.locator(".sae-tip")).to_be_visible()
     grid.click(position=cell(root, row=1, column=7))
-    expect(root.locator(".sae-card")).to_contain_text("needs a kernel")
+    # And those of all other features that are shown.
+    expect(root.locator(".sae-card h4")).not_to_have_text(widget.card["label"])
+    expect(root.locator(".sae-card")).to_contain_text("makes likely")
+    expect(root.locator(".sae-card .sae-chip").first).to_contain_text(plausible.LIKELY[0][0])
+    assert root.locator(".sae-card svg rect").count() >= 32
 
 
 def test_the_history_and_the_sweep_of_a_page_can_be_looked_through(visit, tmp_path):

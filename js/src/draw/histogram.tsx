@@ -15,7 +15,7 @@ interface Props {
 export function Histogram({ counts, peak, mark }: Props) {
   // Square roots: a feature fires weakly a hundred times as often as strongly, and both matter.
   const heights = counts.map((n) => Math.sqrt(Math.max(0, n)));
-  const tallest = Math.max(1, ...heights);
+  const tallest = Math.max(...heights) || 1;
   const step = WIDTH / Math.max(1, counts.length);
   const at = mark === null ? null : Math.min(1, Math.max(0, mark / (peak || 1))) * (WIDTH - 2);
   const title = `how often it fires at each strength, from 0 to its peak of ${number(peak)} (heights are square roots of counts)`;

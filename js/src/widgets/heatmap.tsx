@@ -16,6 +16,7 @@ import { type Cell, ScoreView } from "../parts/score";
 import { TextBox } from "../parts/textbox";
 import { count, number, percent, seconds } from "../text";
 import {
+  cardOf,
   decodeCells,
   type HeatmapTraits,
   type Painted,
@@ -186,6 +187,7 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
   const scale = useTrait(model, "scale");
   const dense = useTrait(model, "dense");
   const card = useTrait(model, "card");
+  const cards = useTrait(model, "cards");
   const steerable = useTrait(model, "steerable");
   const about = aboutThis(useTrait(model, "about"), view.sae);
   const { painted, paint, paintable } = usePainted(model, view);
@@ -233,6 +235,10 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
 
   const chosen = view.features.findIndex((row) => row.feature === selected);
   const row = view.features[chosen];
+  const kept = useMemo(
+    () => cardOf(view, chosen, cards ?? {}, model.get("facts") ?? EMPTY),
+    [view, chosen, cards],
+  );
   const marked = hover && hover.index === chosen && hover.column !== null ? hover.column : token;
   const mark = chosen >= 0 && marked !== null ? valueAt(cells, chosen, marked) : null;
   // An SAE without statistics has no peaks: each row is then shaded up to its own largest value.
@@ -363,7 +369,7 @@ function Body({ model, view, ready, old, message, onSae }: BodyProps) {
               feature={selected}
               sae={view.sae}
               row={row}
-              card={card}
+              card={card.feature === selected && card.sae === view.sae ? card : (kept ?? card)}
               mark={mark}
               steered={steered === `${view.sae} ${selected}`}
               onSteer={steerable ? () => steer(selected) : null}
