@@ -6,6 +6,7 @@ N steps, and every trained SAE has a folder under its name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ COMPLETE = "trainer_state.json"  # the trainer writes it last
 WEIGHTS = "model.safetensors"
 PICKLED = ("optimizer.pt", "scheduler.pt")
 CHANCE = "rng_state*.pth"  # one of each process
+SUMS = "sums.json"  # of what was written
 
 Existing = Literal["refuse", "resume", "replace"]
 """What to do with a run that is in the folder: nothing, go on with it, or throw it away."""
@@ -95,6 +97,8 @@ def damage(checkpoint: Path, *, thorough: bool = False) -> str | None:
             pass
     except (OSError, SafetensorError) as error:
         return f"{WEIGHTS} cannot be read ({error})"
+    if thorough and (bad := _altered(checkpoint)) is not None:
+        return bad
     chance = sorted(path.name for path in checkpoint.glob(CHANCE))
     for name in (*PICKLED, *(chance or [CHANCE.replace("*", "")])):
         try:
@@ -103,9 +107,37 @@ def damage(checkpoint: Path, *, thorough: bool = False) -> str | None:
                     return f"{name} is damaged at {bad!r}"
         except FileNotFoundError:
             return f"{name} is missing"
-        except (OSError, zipfile.BadZipFile) as error:
+        # Of an odd flag in it, the archive says that it cannot be read in ways of its own.
+        except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
             return f"{name} cannot be read ({error})"
     return None
+
+
+def seal(checkpoint: Path) -> None:
+    """Write down what is in a checkpoint, so that one byte that is another is noticed."""
+    names = (WEIGHTS, *PICKLED, CHANCE.replace("*", ""), COMPLETE)
+    sums = {name: _sum(checkpoint / name) for name in names if (checkpoint / name).is_file()}
+    put(checkpoint / SUMS, f"{json.dumps(sums, indent=2)}\n".encode())
+
+
+def _altered(checkpoint: Path) -> str | None:
+    """Which file is not what was sealed; None also where nothing was."""
+    try:
+        sums = dict(json.loads((checkpoint / SUMS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None  # earlier versions wrote none
+    except (OSError, ValueError, TypeError) as error:
+        return f"{SUMS} cannot be read ({error})"
+    for name in (WEIGHTS, *PICKLED, CHANCE.replace("*", ""), COMPLETE):
+        path = checkpoint / name
+        if name in sums and path.is_file() and _sum(path) != sums[name]:
+            return f"{name} is not what was written"
+    return None
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def step_of(checkpoint: Path) -> int:

@@ -32,7 +32,7 @@ from sae_widgets.model import restoring
 from sae_widgets.sae import SAE, JumpReLU, Relu
 from sae_widgets.training import agree
 from sae_widgets.training.activations import Rows, Vectors
-from sae_widgets.training.folder import last_checkpoint, step_of
+from sae_widgets.training.folder import last_checkpoint, seal, step_of
 from sae_widgets.training.modes import own_modes
 from sae_widgets.training.objectives import Batch, Outcome
 from sae_widgets.training.recipe import Recipe
@@ -388,6 +388,8 @@ class SAETrainer(Trainer):
             learner.tally.gather()
         try:
             super()._save_checkpoint(model, trial)
+            if self.args.should_save:
+                seal(self.folder / f"checkpoint-{step}")
         except (OSError, RuntimeError, SafetensorError) as error:
             made = self.folder / f"checkpoint-{step}"
             if last_checkpoint(self.folder) != made:  # else an older one was in the way
