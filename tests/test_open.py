@@ -508,6 +508,22 @@ def test_a_history_that_makes_no_sense_is_refused(opened, saved, change, message
         opened(notebook([{**panel, "history": [panel["history"][0]] * 25}]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("heatmap", {"text": "a" * 100_001}, "its text has 100,001 characters; at most 100,000"),
+        ("steering", {"prompt": "a" * 10**7}, "its prompt has 10,000,000 characters"),
+        ("steering", {"edits": [{}] * 10_001}, "it holds 10,001 edits; at most 10,000"),
+        ("steering", {"history": [{"edits": [{}] * 6000}] * 2}, "it holds 12,002 edits"),
+        ("steering", {"history": [{}] * 10_001}, "it holds 10,001 states; at most 10,000"),
+    ],
+)
+def test_what_would_take_minutes_to_open_is_refused_in_words(opened, saved, kind, change, said):
+    state = {**next(each for each in saved if kind in str(each["_anywidget_id"])), **change}
+    with pytest.raises(ValueError, match=rf"widget 1 \({kind}\): {said}"):
+        opened(notebook([state]))
+
+
 def test_hostile_texts_are_texts(opened, saved):
     heatmap, panel = saved
     labels = [{"sae": "signed", "feature": 7, "label": HOSTILE, "push": None}]

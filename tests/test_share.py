@@ -607,6 +607,19 @@ def test_a_page_is_one_file_with_the_bundle_once(tmp_path):
     assert sw.save_html(widgets[0], tmp_path / "one.html").stat().st_size < len(page)
 
 
+@pytest.mark.parametrize("name", ["\ud800", "a\x00\x1b[31m\x85b", "\ue000\u202e"])
+def test_what_is_no_text_in_names_and_titles_is_written_as_a_mark(tmp_path, name):
+    widget = heatmap("one two")
+    features = [{**feature, "label": name} for feature in widget.view["features"]]
+    widget.view = {**widget.view, "text": name, "features": features}
+    page = sw.save_html(widget, tmp_path / "page.html", title=name).read_text(encoding="utf-8")
+    words = Picture.of(widget).words
+    assert "�" in words
+    assert words.isprintable()
+    assert re.search("<title>(.*)</title>", page)[1].isprintable()
+    assert html.escape(words) in page
+
+
 def test_what_is_no_widget_of_ours_is_refused(tmp_path):
     with pytest.raises(TypeError, match="got a str"):
         sw.save_html(["x"], tmp_path / "page.html")

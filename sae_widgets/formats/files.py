@@ -7,8 +7,11 @@ where the file allows it, and read when they are asked for.
 from __future__ import annotations
 
 import json
+import math
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +22,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+SMALL = 10_000_000
+"""Bytes that nobody minds."""
+PACKED = 20
+"""How many times smaller weights may be in a file than in memory."""
 WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 
 BESIDE = {
@@ -145,6 +152,9 @@ def which(address: str, choices: Sequence[str], shown: int = 12) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object."""
+    size = path.stat().st_size
+    if size > SMALL:
+        raise ValueError(f"{path} has {size:,} bytes; what describes an SAE has at most {SMALL:,}")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # broken JSON, broken text, or a trap
@@ -212,18 +222,55 @@ def _safetensors(path: Path) -> Tensors:
 
 
 def _npz(path: Path) -> Tensors:
+    def read(name: str) -> Tensor:
+        with _arrays(path), np.load(path, allow_pickle=False) as file:
+            return torch.from_numpy(file[name])
+
+    with _arrays(path), zipfile.ZipFile(path) as file:
+        members = {each.filename.removesuffix(".npy"): each for each in file.infolist()}
+        shapes = {name: _claimed(path, file, each) for name, each in members.items()}
+    return Tensors(path, shapes, read)
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[None]:
+    """zipfile, zlib, numpy and torch each have their own ways to say no."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+        yield
+    except Refused:
+        raise
     except Exception as error:
-        # zipfile, zlib, numpy and torch each have their own ways to say no.
-        objects = "Object arrays" in str(error)
         raise ValueError(
-            f"{path} holds Python objects, which could run code and are not read"
-            if objects
-            else f"{path} is corrupt or truncated, or no file of arrays: {error}"
+            f"{path} is corrupt or truncated, or no file of arrays: {error}"
         ) from error
-    return _loaded(path, arrays)
+
+
+class Refused(ValueError):
+    """What a file holds makes sense, and is not read."""
+
+
+def _claimed(path: Path, file: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
+    """The shape of an array by the head of its file; the rest of it is not unpacked."""
+    with file.open(member) as head:
+        version = np.lib.format.read_magic(head)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        shape, _, dtype = readers[version](head)
+        if dtype.hasobject:
+            raise Refused(f"{path} holds Python objects, which could run code and are not read")
+        claimed, held = math.prod(shape) * dtype.itemsize, member.file_size - head.tell()
+    if claimed != held:
+        raise ValueError(f"{member.filename} claims {claimed} bytes, and holds {held}")
+    # Weights are noise: packed, they are hardly smaller.
+    if claimed > SMALL and claimed > PACKED * member.compress_size:
+        raise Refused(
+            f"{path}: {member.filename!r} would take {claimed:,} bytes of memory, and takes "
+            f"{member.compress_size:,} in the file. Weights cannot be packed like that: it is not "
+            "read"
+        )
+    return tuple(shape)
 
 
 def _torch(path: Path) -> Tensors:
@@ -247,6 +294,23 @@ def _torch(path: Path) -> Tensors:
     return _loaded(path, held)
 
 
+def _check_storage(path: Path, name: str, tensor: Tensor) -> None:
+    """Refuse a tensor that says more than it holds, as a view of one number over and over does."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        kind = "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+        raise ValueError(
+            f"{path}: {name!r} is a {'quantized' if tensor.is_quantized else kind} tensor; the "
+            "weights of an SAE are dense tensors of numbers. Save them with .to_dense() or "
+            ".dequantize()"
+        )
+    claimed, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+    if claimed > held:
+        raise ValueError(
+            f"{path}: {name!r} of shape {tuple(tensor.shape)} claims {claimed:,} bytes, and holds "
+            f"{held:,}; it is not read. Save it with .contiguous()"
+        )
+
+
 def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -259,6 +323,8 @@ def _load(path: Path) -> Any:
 
 def _loaded(path: Path, held: Mapping[str, Any]) -> Tensors:
     tensors = {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+    for name, tensor in tensors.items():
+        _check_storage(path, name, tensor)
     values = {name: value for name, value in held.items() if name not in tensors}
     return Tensors(
         path, {name: tuple(t.shape) for name, t in tensors.items()}, tensors.__getitem__, values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -126,23 +127,39 @@ def as_sae(sae: Any) -> SAE:
 
 def _find(source: str | Path, inside: str) -> tuple[Files, str]:
     """The files, and a name for what is in them."""
-    path = Path(source).expanduser()
-    recover(path)  # where saving it was interrupted
-    if path.exists():
+    path = Path(source)
+    try:
+        path = path.expanduser()
+        recover(path)  # where saving it was interrupted
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError):  # too long, nobody's home, a null
+        there = False
+    if there:
         path = path / inside
         if not path.exists():
             raise FileNotFoundError(f"there is no {inside!r} in {str(source)!r}")
         address, called = str(path.absolute()), path.resolve()
-    elif isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    elif isinstance(source, str) and re.fullmatch(r"(\w[\w.-]*)/(\w[\w.-]*)", source):
         path = hub.fetch(source, inside.strip("/"))
         address, called = f"{source}/{inside}".rstrip("/"), Path(inside or source)
     else:
         raise FileNotFoundError(
-            f"there is no SAE at {str(source)!r}: it is not a folder, not a file, and no "
+            f"there is no SAE at {str(source)[:200]!r}: it is not a folder, not a file"
+            f"{_near(path)}, and no "
             "repository of the Hugging Face hub (owner/name). The releases that SAELens gives "
             "names to are loaded with sae_lens.SAE.from_pretrained, and used as they are"
         )
     return find(path, address), called.stem if path.is_file() else called.name
+
+
+def _near(path: Path) -> str:
+    """What is there instead, in words; nothing, if nothing is called like that."""
+    try:
+        names = [each.name for each in path.parent.iterdir() if not each.name.startswith(".")]
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=3)
+    return f" (there is {', '.join(map(repr, near))})" if near else ""
 
 
 def _read(files: Files, asked: Asked) -> Canonical:

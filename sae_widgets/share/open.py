@@ -33,6 +33,9 @@ from sae_widgets.widgets.worker import sentence
 AGREED = ("about", "sae", "selected", "edits")
 """The traits in which the widgets of one session are the same."""
 
+CHARACTERS, STATES, EDITS = 100_000, 10_000, 10_000
+"""What a widget of a shared file may hold: a text or prompt, a history, the edits of all states."""
+
 REFUSALS = (ValueError, TypeError, LookupError, OverflowError, RecursionError, TraitError)
 """By which a value that makes no sense may be refused."""
 
@@ -62,6 +65,9 @@ def open_shared(
     stored = [each for each in stored_widgets(path) if each.kind != "training"]
     if not stored:
         raise ValueError(f"{path.name!r} shows a training alone, which is not opened again")
+    for number, each in enumerate(stored, start=1):
+        with _in_words(path, number, each):
+            _check_size(each.traits)
     given = [sae] if isinstance(sae, SAE) else list(sae or ())
     model = None if model is None else load_model(model)
     sources: list[Source] = []
@@ -92,6 +98,22 @@ def _in_words(path: Path, number: int, stored: Stored) -> Iterator[None]:
         said = sentence(error)
         said = said if len(said) <= 400 else f"{said[:400]}…"
         raise ValueError(f"{path.name!r}, widget {number} ({stored.kind}): {said}") from error
+
+
+def _check_size(traits: Traits) -> None:
+    """Refuse what nobody has written by hand, and what would take minutes and gigabytes."""
+    for name in ("text", "prompt"):
+        if isinstance(text := traits.get(name), str) and len(text) > CHARACTERS:
+            raise ValueError(
+                f"its {name} has {len(text):,} characters; at most {CHARACTERS:,} are opened"
+            )
+    history = traits.get("history")
+    states = history if isinstance(history, list) else []
+    lists = [traits, *(state for state in states if isinstance(state, Mapping))]
+    edits = sum(len(found) for each in lists if isinstance(found := each.get("edits"), list))
+    for what, count, most in (("states", len(states), STATES), ("edits", edits, EDITS)):
+        if count > most:
+            raise ValueError(f"it holds {count:,} {what}; at most {most:,} are opened")
 
 
 class _Sessions:

@@ -9,6 +9,7 @@ from pathlib import Path
 from sae_widgets.files import put
 from sae_widgets.share.picture import Picture
 from sae_widgets.share.recording import Recorded, image, policy, scripts, style, view
+from sae_widgets.share.sheet import printable
 from sae_widgets.widgets.panel import Frame
 
 STYLE = """
@@ -40,7 +41,7 @@ def save_html(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"{policy([STYLE, style()])}"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style><style>{style()}</style></head>\n"
+        f"<title>{html.escape(printable(title))}</title><style>{STYLE}</style><style>{style()}</style></head>\n"
         f"<body><main>\n{chr(10).join(views)}\n</main>{scripts(recorded)}</body></html>\n"
     )
     target = Path(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sae_widgets.share import heatmap, steering, training
+from sae_widgets.share.sheet import printable
 from sae_widgets.widgets import Heatmap, Steering, Training
 from sae_widgets.widgets.panel import Frame
 
@@ -27,4 +28,5 @@ class Picture:
         drawn = next(module for kind, module in DRAWN.items() if isinstance(panel, kind))
         state = {name: getattr(panel, name) for name in panel.keys if not name.startswith("_")}
         png, height = drawn.picture(state)
-        return cls(png, drawn.WIDTH, round(height), drawn.words(state))
+        # What a label or a text holds may be no text: half a character, or one that moves a cursor.
+        return cls(png, drawn.WIDTH, round(height), printable(drawn.words(state)))

@@ -232,3 +232,70 @@ def test_nothing_is_left_random(tmp_path):
     buffer = io.BytesIO()
     torch.save(sae.state_dict(), buffer)
     assert buffer.tell() > 0
+
+
+# What claims more than it holds
+
+
+def claiming(shape, **head):
+    """An .npy file of so many zeros, as `shape` says or not."""
+    made = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        made, {"descr": "<f4", "fortran_order": False, "shape": shape, **head}
+    )
+    return made.getvalue()
+
+
+def test_zeros_that_would_fill_the_memory_are_refused_without_being_unpacked(tmp_path):
+    path = tmp_path / "params.npz"
+    arrays = {"W_enc": np.ones((D, F)), "b_enc": np.zeros(F), "W_dec": np.ones((F, D))}
+    np.savez_compressed(path, **arrays, b_dec=np.zeros(D), other=np.zeros((300, 10_000), "<f4"))
+    with pytest.raises(ValueError, match=r"'other.npy' would take 12,000,000 bytes .* takes 11,"):
+        load_sae(path)
+
+
+def test_an_array_that_is_not_as_long_as_its_head_says_is_corrupt(tmp_path):
+    path = tmp_path / "params.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("W_enc.npy", claiming((10**6, 10**6)) + b"\0" * 400)
+    with pytest.raises(ValueError, match="claims 4000000000000 bytes, and holds 400"):
+        load_sae(path)
+
+
+def test_tensors_that_say_more_than_they_hold_are_refused(tmp_path):
+    path = tmp_path / "ae.pt"
+    plain = {"encoder.weight": torch.ones(F, D), "decoder.weight": torch.ones(D, F)}
+    with torch.sparse.check_sparse_tensor_invariants():
+        sparse = torch.sparse_coo_tensor([[0], [0]], [1.0], (10**6, 10**6))
+    for wrong, said in (
+        (torch.ones(1).expand(10**6, 10**6), "claims 4,000,000,000,000 bytes, and holds 4"),
+        (torch.ones(7).as_strided((5, 3), (1, 1)), "claims 60 bytes, and holds 28"),
+        (torch.empty(10**6, 10**6, device="meta"), "is a meta tensor"),
+        (sparse, "is a sparse_coo tensor"),
+    ):
+        torch.save({**plain, "encoder.weight": wrong}, path)
+        with pytest.raises(ValueError, match=said):
+            load_sae(path)
+
+
+def test_a_configuration_of_many_megabytes_is_not_read(tmp_path):
+    path = saved(tmp_path)
+    (path / "cfg.json").write_text('{"a": "' + "x" * 10**7 + '"}')
+    with pytest.raises(ValueError, match=r"cfg.json has 10,000,009 bytes; .* at most 10,000,000"):
+        load_sae(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["./nothing", "../nothing", "/no/such", "C:\\x", "a/b/c", "~nobody/x", "a\0b", "x" * 10**6],
+)
+def test_what_is_neither_here_nor_a_repository_is_said_to_be_neither(name):
+    with pytest.raises(FileNotFoundError, match="it is not a folder, not a file") as found:
+        load_sae(name)
+    assert len(str(found.value)) < 700
+
+
+def test_a_name_that_is_almost_one_of_those_there_names_them(tmp_path):
+    path = saved(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"not a file \(there is '{path.name}'\)"):
+        load_sae(str(path) + "s")
