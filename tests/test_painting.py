@@ -39,8 +39,16 @@ def test_what_is_painted_is_what_an_edit_does_at_each_token_of_a_text(edit, expe
 
 def test_an_edit_is_painted_with_strengths_up_to_the_last_that_is_any():
     made = repainted(FIRST, [0, 0.25, 0, -1.5, 0, 0])
-    assert made == sw.Add(5, 1.0, where=sw.Span(0, 4), schedule=sw.Values((0.0, 0.25, 0.0, -1.5)))
+    shares = (0.25 / -1.5, 0.0, 1.0)
+    assert made == sw.Add(5, -1.5, where=sw.Span(1, 4), schedule=sw.Values(shares))
     assert painted(made) == [0.0, 0.25, 0.0, -1.5]
+
+
+def test_what_is_painted_alike_reads_as_it_was_painted():
+    """0.5 × peak on the tokens 1 to 8."""
+    made = repainted(FIRST, [0, *[0.5] * 8, 0])
+    assert (made.strength, made.where) == (0.5, sw.Span(1, 9))
+    assert made.schedule == sw.Values((1.0,) * 8)
 
 
 @pytest.mark.parametrize("nothing", [[], [0, 0.0]])

@@ -434,7 +434,7 @@ def test_painting_a_row_of_the_heatmap_makes_one_edit_and_all_panels_follow(sess
 
     session.edits = [sw.Add(9, 0.3), sw.Add(5, 0.3)]
     paint(1, 9, 0, 0.5, 1.5)
-    painted = sw.Add(9, 1.0, where=sw.Span(0, 3), schedule=sw.Values([0, 0.5, 1.5]), sae="signed")
+    painted = sw.Add(9, 1.5, where=sw.Span(1, 3), schedule=sw.Values([0.5 / 1.5, 1]), sae="signed")
     beside = (sw.Add(9, 0.3, sae="signed"), sw.Add(5, 0.3, sae="signed"))
     assert session.edits == (*beside, painted)
     assert panel.edits == [edit.to_json() for edit in session.edits]
@@ -447,7 +447,7 @@ def test_painting_a_row_of_the_heatmap_makes_one_edit_and_all_panels_follow(sess
     assert heatmap.painted == [{**row, "values": [0, 0.25]}]
     # moves with its slider, and is gone with its row
     panel.edits = [{**panel.edits[0], "strength": -2.0, "on": False}]
-    assert heatmap.painted == [{**row, "on": False, "values": [0, -0.5]}]
+    assert heatmap.painted == [{**row, "on": False, "values": [0, -2.0]}]
     panel.edits = []
     assert heatmap.painted == []
     paint(3, 9, 0, 0.25)

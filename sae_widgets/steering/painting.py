@@ -28,12 +28,24 @@ def painted(edit: AnyEdit) -> list[float] | None:
 
 
 def repainted(edit: AnyEdit, strengths: Sequence[float]) -> AnyEdit | None:
-    """`edit` with `strengths` on the tokens, as `painted` reads them; None where all are zero."""
+    """`edit` with `strengths` on the tokens, as `painted` reads them; None where all are zero.
+
+    The strength of an `Add` becomes the largest of them, and its place the tokens from the first
+    that has one to the last: that is what a person reads of it.
+    """
     values = tuple(map(float, strengths))
-    end = max((i + 1 for i, value in enumerate(values) if value), default=0)
-    if end == 0:
+    some = [i for i, value in enumerate(values) if value]
+    if not some:
         return None
+    Values(values)  # which refuses what is no number
+    start, end = some[0], some[-1] + 1
+    top = max(values, key=abs) if isinstance(edit, Add) else 1.0
+    where = edit.where
     # Counted from the first token: a place that begins there is kept.
-    where = edit.where if edit.where in ("all", "prompt") else Span(0, end)
-    new = replace(edit, where=where, schedule=Values(values[:end]))
-    return replace(new, strength=1.0) if isinstance(new, Add) else new
+    if where in ("all", "prompt"):
+        start = 0
+    else:
+        where = Span(start, end)
+    shares = values[start:end] if top == 1 else tuple(value / top for value in values[start:end])
+    new = replace(edit, where=where, schedule=Values(shares))
+    return replace(new, strength=top) if isinstance(new, Add) else new

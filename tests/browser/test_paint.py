@@ -75,8 +75,10 @@ def warm(root) -> list[int]:
 
 
 def painted(feature: int, *values: float) -> sw.Add:
-    schedule = sw.Values(values)
-    return sw.Add(feature, 1.0, where=sw.Span(0, len(values)), schedule=schedule, sae="signed")
+    """The largest of the values is the strength, and the place begins at the first that is any."""
+    first, top = next(i for i, value in enumerate(values) if value), max(values)
+    where, shares = sw.Span(first, len(values)), [value / top for value in values[first:]]
+    return sw.Add(feature, top, where=where, schedule=sw.Values(shares), sae="signed")
 
 
 def test_a_stroke_along_a_row_is_an_edit_and_the_panel_follows(bridge, session):
@@ -187,7 +189,7 @@ def test_a_stroke_leads_on_beyond_the_edge_of_the_window(bridge, session):
     bridge.page.mouse.up()
     last = len(heatmap.view["tokens"]) - 1
     bridge.until(
-        lambda: session.edits and len(session.edits[0].schedule.values) == last + 1,
+        lambda: session.edits and session.edits[0].where.stop == last + 1,
         "the last token is painted",
     )
     assert score.evaluate("(box) => box.scrollLeft") > 0
