@@ -78,17 +78,41 @@ class Files:
         value = said if asked is None else asked
         if value is None:
             raise ValueError(f"{self.described} does not say {what}; pass {parameter}= to load_sae")
+        if parameter in ("hook", "hook_out") and not (isinstance(value, str) and value):
+            raise ValueError(
+                f"{self.described} says {_cut(value)} for {what} ({parameter}), where the name of "
+                f"a hook is to stand; pass {parameter}= to load_sae"
+            )
+        if parameter == "scale" and not _is_positive(value):
+            raise ValueError(
+                f"{self.described} says {_cut(value)} where a finite number above 0 is to stand: "
+                f"{what}; pass {parameter}= to load_sae"
+            )
         return value
 
     def count(self, parameter: str, asked: int | None, said: Any, what: str) -> int:
         """The same for a number of things."""
         value = self.need(parameter, asked, said, what)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
             raise ValueError(
-                f"{self.described} says {value!r} for {what} ({parameter}), which is no number "
+                f"{self.described} says {_cut(value)} for {what} ({parameter}), which is no number "
                 f"from 1; pass {parameter}= to load_sae"
             )
         return value
+
+
+def _cut(value: Any) -> str:
+    """A value of a file, as it can be shown."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes
+        return f"a {type(value).__name__} that is too long to show"
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _is_positive(value: Any) -> bool:
+    """Whether this is a number above 0 that a float can hold."""
+    return type(value) in (int, float) and 0 < value < 1e300
 
 
 def find(path: Path, address: str) -> Files:

@@ -28,6 +28,9 @@ from sae_widgets.formats.canonical import Asked, Canonical
 from sae_widgets.formats.files import Files, find
 from sae_widgets.sae import SAE, JumpReLU, TopK
 
+FROM_WITHIN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
+"""What a value of a wrong kind raises where it is used."""
+
 AnySAE = SAE | saelens.TheirSAE
 """An SAE of ours, or one of SAELens in memory."""
 
@@ -125,6 +128,10 @@ def as_sae(sae: Any) -> SAE:
     return sae if isinstance(sae, SAE) else load_sae(sae, dtype=None)
 
 
+# What the hub takes for a name: "./here" and "a--b/c" are none, and "./here" is a path besides.
+_REPO = re.compile(r"(?!.*(?:--|\.\.))(?:\w|\w[\w.-]*\w)/(?:\w|\w[\w.-]*\w)", re.ASCII)
+
+
 def _find(source: str | Path, inside: str) -> tuple[Files, str]:
     """The files, and a name for what is in them."""
     path = Path(source)
@@ -139,7 +146,7 @@ def _find(source: str | Path, inside: str) -> tuple[Files, str]:
         if not path.exists():
             raise FileNotFoundError(f"there is no {inside!r} in {str(source)!r}")
         address, called = str(path.absolute()), path.resolve()
-    elif isinstance(source, str) and re.fullmatch(r"(\w[\w.-]*)/(\w[\w.-]*)", source):
+    elif isinstance(source, str) and _REPO.fullmatch(source):
         path = hub.fetch(source, inside.strip("/"))
         address, called = f"{source}/{inside}".rstrip("/"), Path(inside or source)
     else:
@@ -170,7 +177,14 @@ def _read(files: Files, asked: Asked) -> Canonical:
                     f"{files.weights} is of the format {each.NAME}, whose SAEs read activations as "
                     "they are: leave scale= out"
                 )
-            found = each.read(files, asked)
+            try:
+                found = each.read(files, asked)
+            except FROM_WITHIN as error:
+                why = str(error).splitlines()[0][:200] if str(error) else "no more is said"
+                raise ValueError(
+                    f"{files.weights}, or {files.described}, holds a value that an SAE of the "
+                    f"format {each.NAME} cannot have ({type(error).__name__}: {why})"
+                ) from error
             if each is own:  # which keeps where an SAE came from first
                 return found
             origin = {"format": each.NAME, "source": files.address}

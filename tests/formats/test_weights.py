@@ -55,6 +55,14 @@ def test_a_name_can_be_given_and_a_path_can_be_text(tmp_path):
         load_sae("gpt2-small-res-jb")
 
 
+@pytest.mark.parametrize(
+    "path", ["./nothing", "../x", "/no/such", "a.safetensors", "C:\\x", "a--b/c"]
+)
+def test_a_path_where_nothing_is_is_not_asked_of_the_hub(path):
+    with pytest.raises(FileNotFoundError, match="there is no SAE at .*not a folder, not a file"):
+        load_sae(path)
+
+
 def test_what_is_passed_goes_before_what_the_files_say(tmp_path):
     path = saved(tmp_path)
     assert load_sae(path, hook="blocks.2.hook_x").hook == "blocks.2.hook_x"
