@@ -59,7 +59,7 @@ def test_a_name_can_be_given_and_a_path_can_be_text(tmp_path):
     "path", ["./nothing", "../x", "/no/such", "a.safetensors", "C:\\x", "a--b/c"]
 )
 def test_a_path_where_nothing_is_is_not_asked_of_the_hub(path):
-    with pytest.raises(FileNotFoundError, match="there is no SAE at .*not a folder, not a file"):
+    with pytest.raises(FileNotFoundError, match=r"there is no SAE at .*not a folder, not a file"):
         load_sae(path)
 
 
