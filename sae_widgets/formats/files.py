@@ -78,6 +78,8 @@ class Files:
         value = said if asked is None else asked
         if value is None:
             raise ValueError(f"{self.described} does not say {what}; pass {parameter}= to load_sae")
+        if asked is not None:
+            return value  # what the caller says is not of the file
         if parameter in ("hook", "hook_out") and not (isinstance(value, str) and value):
             raise ValueError(
                 f"{self.described} says {_cut(value)} for {what} ({parameter}), where the name of "
