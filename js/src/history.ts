@@ -1,5 +1,6 @@
 /** The states of a panel as a tree, and their edits in brief. */
 
+import { course, placed } from "./edits";
 import { joined, strength } from "./text";
 import type { Edit, State } from "./wire";
 
@@ -26,8 +27,13 @@ export function rows(history: readonly State[]): Row[] {
   return found;
 }
 
-/** An edit where there is little room: what it does to which feature, and how strongly. */
-export function brief({ op, feature, strength: value }: Edit, label = ""): string {
+/** An edit where there is little room: what it does to which feature, how strongly, where, when. */
+export function brief(edit: Edit, label = ""): string {
+  const { op, feature, strength: value, unit, where, schedule } = edit;
   const what = feature === undefined ? "vector" : label || String(feature);
-  return joined([op !== "add" && op, what, value !== undefined && strength(value)], " ");
+  const counted = unit && (unit === "raw" ? unit : `× ${unit}`);
+  const much = value !== undefined && joined([strength(value), counted], " ");
+  const done = joined([op !== "add" && op, what, much], " ");
+  const there = where !== undefined && where !== "all" && placed(where);
+  return joined([done, there, schedule && course(schedule)], ", ");
 }

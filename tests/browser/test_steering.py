@@ -337,11 +337,11 @@ def test_states_are_looked_at_gone_back_to_and_compared(bridge):
     assert len(widget.history) == 2
     root.get_by_role("button", name="history").click()
     states = root.locator(".sae-go")
-    assert states.nth(1).inner_text().split("\n")[:2] == ["1", "sea, ships and sailors 0.3"]
+    assert states.nth(1).inner_text().split("\n")[:2] == ["1", "sea, ships and sailors 0.3 × peak"]
     root.get_by_role("button", name="compare").nth(1).click()
-    states.nth(0).hover()
+    root.locator("textarea").hover()  # it is on screen at once, wherever the pointer is
     heads = root.locator(".sae-pane .sae-between")
-    assert heads.nth(0).inner_text().startswith("state 1: sea, ships and sailors 0.3")
+    assert heads.nth(0).inner_text().startswith("state 1: sea, ships and sailors 0.3 × peak")
     assert heads.nth(1).inner_text().startswith("state 2: ablate kitchen and cooking")
     states.nth(1).click()  # while the first is held
     bridge.until(lambda: widget.here == 1, "the first state is gone back to")

@@ -1,5 +1,6 @@
 /** What was written under which settings: to look at again, to go back to, to compare. */
 
+import { useEffect } from "preact/hooks";
 import { isOn } from "../edits";
 import { rows } from "../history";
 import { count } from "../text";
@@ -26,6 +27,7 @@ interface Props {
 /** The tree, the newest first, each state with its edits and the beginning of its text. */
 export function Tree({ history, here, named, pinned, onSee, onPin, onGo }: Props) {
   const { why } = useHost();
+  useEffect(() => () => onPin(null), []); // nobody sees any longer what is compared
   const tree = rows(history);
   const last = tree.length - 1;
   const x = (lane: number) => LANE * lane + 10;
@@ -72,7 +74,7 @@ export function Tree({ history, here, named, pinned, onSee, onPin, onGo }: Props
             <Button
               class="sae-link"
               aria-pressed={state === pinned}
-              title="Hold its text on the left, and point at another"
+              title="Show its text on the left, beside the present one or the one that is pointed at"
               onClick={() => onPin(state === pinned ? null : state.id)}
             >
               compare
@@ -82,6 +84,13 @@ export function Tree({ history, here, named, pinned, onSee, onPin, onGo }: Props
       })}
     </div>
   );
+}
+
+/** What a pinned state is shown beside while nobody points at another: the present one, or its own
+ * parent. */
+export function besides(pinned: State, history: readonly State[], here: number): State | null {
+  const id = pinned.id === here ? pinned.parent : here;
+  return history.find((state) => state.id === id) ?? null;
 }
 
 /** What the panes show of a state: its texts, or beside those of `pinned` its steered one. */

@@ -12,7 +12,7 @@ import { EditRow } from "../parts/edit";
 import { Fader } from "../parts/fader";
 import { Foot, stoppedAfter } from "../parts/foot";
 import { Locked, Spoken, Trouble, useHost, widget } from "../parts/frame";
-import { armsOf, Tree } from "../parts/history";
+import { armsOf, besides, Tree } from "../parts/history";
 import { save, throttle, useDraft, useElapsed, usePending, useTrait } from "../parts/host";
 import { Panes } from "../parts/panes";
 import { FeaturePicker } from "../parts/picker";
@@ -308,8 +308,9 @@ function Steering({ model }: { model: Model }) {
     alike(written.request, { ...settings, prompt })
       ? written.arms[0]
       : undefined;
-  const looked = peek
-    ? { ...armsOf(peek, pinned, named), proof: {} }
+  const looking = peek ?? (writing ? null : pinned && besides(pinned, past, here));
+  const looked = looking
+    ? { ...armsOf(looking, pinned, named), proof: {} }
     : shown && comparable && seen !== null
       ? {
           prompt: shown.prompt,
