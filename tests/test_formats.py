@@ -249,3 +249,15 @@ def test_an_sae_that_cannot_be_put_in_its_place_leaves_the_old_one_there(
         save_sae(tiny.make_sae(name="other"), tmp_path / "s")
     assert load_sae(tmp_path / "s").name == sae.name
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+@pytest.mark.parametrize("name", ["peak", "density", "mean", "norm", "tokens"])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1.0])
+def test_statistics_that_are_no_lengths_or_shares_are_named(tmp_path, sae, name, wrong):
+    folder = without_hashes(save_sae(sae, tmp_path / "sae"))
+    tensors = load_file(folder / "stats.safetensors")
+    held = tensors[name].float()
+    held[0] = wrong
+    save_file({**tensors, name: held}, folder / "stats.safetensors")
+    with pytest.raises(ValueError, match=rf"stats\.safetensors: {name} is to hold finite"):
+        load_sae(folder)

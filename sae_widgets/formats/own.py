@@ -187,6 +187,14 @@ def _stats(files: Files, hashes: Mapping[str, str], d_sae: int) -> Stats | None:
     tensors = open_tensors(path)
     if len(tensors["peak"]) != d_sae:
         raise ValueError(f"{path} is about {len(tensors['peak'])} features; the SAE has {d_sae}")
+    for name in ("peak", "density", "mean", "norm", "tokens"):
+        shape = (1,) if name in ("norm", "tokens") else (d_sae,)
+        held = tensors[name]
+        if tuple(held.shape) != shape or not bool(((held >= 0) & held.isfinite()).all()):
+            raise ValueError(
+                f"{path}: {name} is to hold finite numbers from 0, in the shape {shape}; got the "
+                f"shape {tuple(held.shape)}, or others"
+            )
     return Stats(
         peak=tensors["peak"],
         density=tensors["density"],
