@@ -82,7 +82,9 @@ class Twin:
         while not panel.settled() and time.monotonic() < end:
             time.sleep(0.01)
         panel.observe(self._on_change, self._names)
-        self._page = shell.get_parent().get("header", {}).get("session")
+        # Kernels other than ipykernel may not say who asked them.
+        asked: Any = getattr(shell, "get_parent", dict)()
+        self._page = asked.get("header", {}).get("session")
         self._left = False  # whether cells are run from another page since: this may be closed
         self._shown: Any = None
         words = words_output(Picture.of(panel))
