@@ -104,7 +104,7 @@ def capture(model: Model, sae: SAE, ids: Sequence[int]) -> Features:
     if not ids:
         none = torch.zeros(0, dtype=torch.long)
         return Features(none, special, none, none, torch.zeros(0), torch.zeros(0), sae.d_sae)
-    with inferring():
+    with inferring(model):
         batch = torch.tensor([ids], device=device_of(model))
         x = sae.flatten(activations(model, batch, sae.hook)[0]).to(sae.W_enc)
         check_width(sae, x.shape[-1])

@@ -182,7 +182,7 @@ def _check_splice(model: Model, sae: SAE, ids: list[int]) -> None:
         return together.to(y)
 
     hooks = {sae.hook: keep, sae.hook_out: splice} if sae.is_transcoder else {sae.hook: splice}
-    with lock(model), inferring():
+    with lock(model), inferring(model):
         plain = Reading(model).advance(batch).float()
         with attached(model, hooks):
             spliced = Reading(model).advance(batch).float()

@@ -30,7 +30,7 @@ def logit_lens(model: Model, sae: SAE, features: Sequence[int], n: int = 8) -> l
     """
     for feature in features:
         sae.check_feature(feature)
-    with inferring():
+    with inferring(model):
         moved = logits(model, sae.W_dec[list(features)], sae.hook_out)
     marks = nameless(model).to(moved.device, copy=True)
     marks[[token for token in special_ids(model.tokenizer) if token < moved.shape[1]]] = True

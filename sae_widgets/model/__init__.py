@@ -22,9 +22,10 @@ from sae_widgets.model.facts import (
     vocabulary_size,
 )
 from sae_widgets.model.hooks import HookFunction, attached, lock, silent_hook, watched
-from sae_widgets.model.interrupts import inferring, restoring
+from sae_widgets.model.interrupts import restoring
 from sae_widgets.model.load import load_model, without_bars
 from sae_widgets.model.reading import Reading, activations, activations_at
+from sae_widgets.model.threads import inferring
 from sae_widgets.model.unchanged import state
 from sae_widgets.model.vocabulary import begins, check_vocabulary, nameless
 

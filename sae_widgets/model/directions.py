@@ -9,7 +9,7 @@ from torch import Tensor
 from sae_widgets.model.bridge import Model, network_of
 from sae_widgets.model.facts import device_of
 from sae_widgets.model.hooks import lock
-from sae_widgets.model.interrupts import inferring
+from sae_widgets.model.threads import inferring
 
 
 def logits(model: Model, directions: Float[Tensor, "n d"], hook: str) -> Float[Tensor, "n d_vocab"]:
@@ -21,7 +21,7 @@ def logits(model: Model, directions: Float[Tensor, "n d"], hook: str) -> Float[T
     directions = _in_residual_stream(model, directions.to(device_of(model)), hook)
     inputs = torch.cat([directions, torch.zeros_like(directions[:1])])
     norm = getattr(model, "ln_final", None)
-    with lock(model), inferring():
+    with lock(model), inferring(model):
         inputs = inputs.to(next(iter(network_of(model).parameters())).dtype)[None]
         found: Tensor = model.unembed(inputs if norm is None else norm(inputs))[0].float()
     return found[:-1] - found[-1:]

@@ -16,8 +16,6 @@ from functools import wraps
 from types import CodeType, FrameType, TracebackType
 from typing import Any, ParamSpec
 
-import torch
-
 P = ParamSpec("P")
 
 
@@ -146,10 +144,3 @@ def _on_a_way(frame: FrameType | None) -> bool:
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-@restoring
-def inferring() -> Iterator[None]:
-    """As `torch.inference_mode()`, which an interrupt at its end would leave on for good."""
-    with torch.inference_mode():
-        yield

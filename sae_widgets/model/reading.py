@@ -15,7 +15,7 @@ from sae_widgets.model.blocks import Below, resting
 from sae_widgets.model.bridge import Model, network_of
 from sae_widgets.model.facts import check_hook, check_inference, device_of
 from sae_widgets.model.hooks import HookFunction, attached, lock, silent_hook
-from sae_widgets.model.interrupts import inferring
+from sae_widgets.model.threads import inferring
 
 
 class StopForward(Exception):
@@ -45,7 +45,7 @@ def activations_at(
 
         return keep
 
-    with lock(model), inferring():
+    with lock(model), inferring(model):
         try:
             with attached(model, {hook: keeper(hook) for hook in hooks}):
                 Reading(model).advance(ids)

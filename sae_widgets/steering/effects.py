@@ -202,7 +202,7 @@ def read(
         return keep
 
     watching = {**functions, **{hook: kept(hook) for hook in hooks}}
-    with inferring(), lock(model):
+    with inferring(model), lock(model):
         below = None
         if prompts is not None:
             below = prompts.below(model, ids, lowest_block(model, watching))

@@ -206,7 +206,7 @@ def generate(
     untouched = cache and all(change.spares(len(ids)) for change in changes.values())
     prompts = prompts or Prompts()
     prefill = read_from = 0
-    with inferring():
+    with inferring(model):
         reading = Reading(model, cache=cache)
         text = new = torch.tensor([ids] * len(arms), device=device_of(model))
         for step in range(min(max_new_tokens, room)):

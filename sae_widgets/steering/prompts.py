@@ -44,7 +44,7 @@ class Prompts:
             # A copy: the row may be a view of the logits of the whole text.
             return None if reading.rereads else (reading.advance(text).float().clone(), reading)
 
-        with lock(model), inferring():
+        with lock(model), inferring(model):
             known = self._recall(model, ids, "whole", read)
             forked = None if known is None else known[1].fork(rows)
             return None if forked is None else (known[0].repeat(rows, 1), forked)
@@ -53,7 +53,7 @@ class Prompts:
         """What the blocks below block `layer` make of `ids`. None where a model cannot do that."""
         if not layer:
             return None
-        with lock(model), inferring():
+        with lock(model), inferring(model):
             known: Below | None = self._recall(
                 model, ids, layer, lambda text: read_below(model, text, layer)
             )
